@@ -1,0 +1,1 @@
+"""From the answer's schema to probabilities: language, index, slots, posteriors, choice."""

@@ -1,0 +1,254 @@
+"""The default engine: the shipped model in ONNX Runtime on the CPU.
+
+Nothing is generated. One pass over the turn's own tokens reads the posterior of the `emotion` slot; the label
+is chosen; a second pass over two tokens (the label and the forced skeleton) reads the `learn_score` slot. The
+keys and values of the system prompt are computed once, at load.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
+from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
+from emotion_svc.decoding.posterior import Posteriors, softmax
+from emotion_svc.decoding.slots import find_slots
+from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
+from emotion_svc.engines.batching import Batcher
+from emotion_svc.errors import EngineUnavailable, ModelError
+from emotion_svc.modeldir import (
+    ONNX_FILE,
+    SHIPPED,
+    UNCALIBRATED,
+    Temperatures,
+    digest_of,
+    load_calibration,
+    model_name,
+)
+from emotion_svc.prompt import prompt_for
+from emotion_svc.schema import Timings, Turn, Verdict
+from emotion_svc.taxonomy import LABELS
+
+Floats = npt.NDArray[np.float32]
+
+_BLOCKED: Final = -1e9
+_MAX_BATCH: Final = 16
+"""Turns in one pass: beyond it throughput no longer grows on 2 cores (docs/performance.md)."""
+
+
+class _State(NamedTuple):
+    """After a pass: slot logits (batch, 25), and keys and values of all tokens so far."""
+
+    logits: Floats
+    present: Floats
+
+
+class EmbeddedModel:
+    """The model and its files, called directly (not thread-safe, no event loop).
+
+    Args:
+        directory: config.json, tokenizer.json and the ONNX file.
+        threads: threads of one pass.
+        variants: which animation of the chosen family is played.
+        onnx_file: the graph, inside or outside the directory.
+        prompts: directory of the prompt files; the package's own by default.
+        temperatures: instead of the directory's calibration.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the calibration is for another file.
+        PromptError: no prompt is for this model.
+    """
+
+    def __init__(
+        self,
+        directory: Path = SHIPPED,
+        *,
+        threads: int = 1,
+        variants: VariantPolicy = "stable",
+        onnx_file: Path | None = None,
+        prompts: Path | None = None,
+        temperatures: Temperatures | None = None,
+    ) -> None:
+        self.name = model_name(directory)
+        prompt = prompt_for(self.name, prompts)
+        path = onnx_file or directory / ONNX_FILE
+        self.digest = digest_of(path)
+        if temperatures is None:
+            calibration = load_calibration(directory)
+            temperatures = calibration.temperatures(self.digest, prompt.digest) if calibration else UNCALIBRATED
+        self._temperatures, self._variants = temperatures, variants
+        self._session = _open_session(path, threads)
+        self.tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
+        tokenizer = self.tokens.tokenizer
+        eos = tokenizer.token_to_id("<|end|>")
+        if eos is None:
+            raise ModelError(f"'{directory / 'tokenizer.json'}' has no token <|end|>; this is no model of this project")
+        self.index = AnswerIndex(vocabulary_of(tokenizer), eos)
+        self.slots = find_slots(tokenizer, self.index)
+        layers, _, _, heads, _, head = self._session.get_inputs()[2].shape
+        nothing = np.zeros((layers, 2, 1, heads, 0, head), np.float32)
+        system = np.array([self.tokens.system_ids])
+        self._system = self._pass(system, np.zeros(1, np.int64), nothing, np.array([system.size - 1])).present
+
+    def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        """Verdicts for the turns, in the same order."""
+        started = time.perf_counter()
+        encoded = [self.tokens.encode(turn) for turn in turns]
+        tokenized = time.perf_counter()
+        # Turns of like length share a batch, so that little is padded.
+        order = sorted(range(len(turns)), key=lambda i: len(encoded[i].ids))
+        verdicts: dict[int, Verdict] = {}
+        tokenize_ms = (tokenized - started) * 1e3
+        for group in _chunks(order, _MAX_BATCH):
+            begun = time.perf_counter()
+            labels, posteriors = self._infer([turns[i] for i in group], [encoded[i] for i in group])
+            timings = Timings(tokenize_ms=tokenize_ms, infer_ms=(time.perf_counter() - begun) * 1e3)
+            for i, label, posterior in zip(group, labels, posteriors, strict=True):
+                verdicts[i] = make_verdict(
+                    label,
+                    posterior,
+                    engine="embedded",
+                    model_digest=self.digest,
+                    truncated=encoded[i].truncated,
+                    timings=timings,
+                )
+        return [verdicts[i] for i in range(len(turns))]
+
+    def _infer(self, turns: Sequence[Turn], encoded: Sequence[Encoded]) -> tuple[list[Any], list[Posteriors]]:
+        """Chosen labels and posteriors of one batch."""
+        rows = [[*e.ids, self.slots.opening] for e in encoded]
+        lengths = np.array([len(row) for row in rows])
+        longest = int(lengths.max())
+        ids = np.zeros((len(rows), longest), np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = row
+        past = self._system
+        if len(rows) > 1:
+            past = np.repeat(past, len(rows), axis=2)
+        start = np.full(len(rows), past.shape[4])
+        first = self._pass(ids, start, past, lengths - 1)
+        emotion = softmax(first.logits[:, : len(LABELS)], self._temperatures.emotion)
+        labels = [
+            choose_label(turn, Posteriors(row, 0.0), self._variants) for turn, row in zip(turns, emotion, strict=True)
+        ]
+        pairs = np.array([[self.slots.labels[LABELS.index(label)], self.slots.between] for label in labels])
+        second = self._pass(pairs, start + lengths, first.present, np.ones(len(rows), np.int64), start + lengths)
+        values = softmax(second.logits[:, len(LABELS) :], self._temperatures.learn_score)
+        return labels, [Posteriors(row, float(pair[1])) for row, pair in zip(emotion, values, strict=True)]
+
+    def _pass(
+        self,
+        ids: npt.NDArray[np.int64],
+        start: npt.NDArray[np.int64],
+        past: Floats,
+        read: npt.NDArray[np.int64],
+        past_lengths: npt.NDArray[np.int64] | None = None,
+    ) -> _State:
+        """Runs the graph over new tokens (see `train/export.py` for its inputs).
+
+        ids: (batch, length), right-padded. start: (batch,), the place of each row's first token. read:
+        (batch,), the position whose next token is wanted. past_lengths: (batch,), how much of the past is
+        no padding; all of it by default.
+        """
+        batch, length = ids.shape
+        before = past.shape[4]
+        new = np.arange(length)
+        visible = np.concatenate(
+            (np.ones((1, length, before), bool), (new[None, :] <= new[:, None])[None]), axis=2
+        )
+        if past_lengths is not None and batch > 1:
+            visible = np.repeat(visible, batch, axis=0)
+            visible[:, :, :before] = (np.arange(before)[None, :] < past_lengths[:, None])[:, None]
+        bias = np.where(visible, np.float32(0), np.float32(_BLOCKED))[:, None]
+        rows = np.arange(batch) if bias.shape[0] == batch else np.zeros(batch, int)
+        logits, present = self._session.run(
+            None,
+            {
+                "ids": ids,
+                "positions": start[:, None] + new,
+                "past": past,
+                "bias": bias,
+                "read_bias": bias[rows, :, read][:, :, None],
+                "read": read[:, None, None],
+            },
+        )
+        return _State(logits[:, 0], present)
+
+
+class EmbeddedEngine:
+    """The embedded model as an engine: calls that come at the same time share a pass."""
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        directory: Path = SHIPPED,
+        *,
+        threads: int = 1,
+        variants: VariantPolicy = "stable",
+        prompts: Path | None = None,
+    ) -> None:
+        self._directory, self._threads, self._variants, self._prompts = directory, threads, variants, prompts
+        self._model: EmbeddedModel | None = None
+        self._batcher: Batcher | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in config.json."""
+        return self._loaded.name
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of the ONNX file."""
+        return self._loaded.digest
+
+    @property
+    def _loaded(self) -> EmbeddedModel:
+        if self._model is None:
+            raise EngineUnavailable("the embedded engine is not started; call start() first")
+        return self._model
+
+    async def start(self) -> None:
+        """Loads the model (0.3 s); raises `errors.ModelError` or `errors.PromptError` where it is unfit."""
+        self._model = EmbeddedModel(
+            self._directory, threads=self._threads, variants=self._variants, prompts=self._prompts
+        )
+        self._batcher = Batcher(self._model.classify, _MAX_BATCH)
+
+    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        """Verdicts for the turns, in the same order."""
+        if self._batcher is None:
+            raise EngineUnavailable("the embedded engine is not started; call start() first")
+        return await self._batcher.classify(turns)
+
+    async def close(self) -> None:
+        """Answers what is queued and stops."""
+        if self._batcher is not None:
+            await self._batcher.close()
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no public base class
+        raise ModelError(
+            f"ONNX Runtime cannot load '{path}' ({type(error).__name__}); the file is damaged or of another version: "
+            "fetch it again, or export it (python -m emotion_svc.train --export)"
+        ) from error
+
+
+def _chunks(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,105 @@
+"""Every failure that a caller may meet, in one tree.
+
+    ServiceError
+    ├── InvalidTurn        422  the input is not a turn
+    ├── TooLarge           413  a field, a batch or a body is over its limit
+    ├── Overloaded         503  more work than the service takes; come back later
+    ├── EngineUnavailable  503  the engine cannot answer (not started, failed)
+    ├── DeadlineExceeded   504  no answer in time
+    └── SetupError         500  the process must not start: the message says what, where, what to do
+        ├── ModelError          a model directory is missing, damaged or does not fit
+        ├── PromptError         a prompt file is missing or wrong
+        ├── MissingExtra        an optional dependency is not installed
+        └── CanaryFailed        an engine left the answer language or gave no sensible answer
+
+Callers branch on the class or on `kind`, never on the text. A message says what was expected, what was
+found and what to do, and never holds the words of a turn: lengths, names and digests only.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Root of the tree. `retryable` says whether the same request may succeed later."""
+
+    kind: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+
+class InvalidTurn(ServiceError):
+    """The input is not a turn: a field is missing, unknown, empty or of the wrong type."""
+
+    kind = "invalid_turn"
+    status = 422
+
+
+class TooLarge(ServiceError):
+    """A field, a batch or a body is over its limit. Nothing was computed."""
+
+    kind = "too_large"
+    status = 413
+
+
+class Overloaded(ServiceError):
+    """More work is waiting than the service takes on. Retry after `retry_after_s` seconds."""
+
+    kind = "overloaded"
+    status = 503
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineUnavailable(ServiceError):
+    """The engine cannot answer now."""
+
+    kind = "engine_unavailable"
+    status = 503
+    retryable = True
+
+
+class DeadlineExceeded(ServiceError):
+    """No engine answered within the time that the request had."""
+
+    kind = "deadline_exceeded"
+    status = 504
+    retryable = True
+
+
+class SetupError(ServiceError):
+    """The process must not start; the message says what is wrong, where, and what to do."""
+
+    kind = "setup"
+
+
+class ModelError(SetupError):
+    """A model directory is missing, damaged, or its parts do not belong together."""
+
+    kind = "model"
+
+
+class PromptError(SetupError):
+    """A prompt file is missing, malformed, or lacks a variable."""
+
+    kind = "prompt"
+
+
+class MissingExtra(SetupError):
+    """An engine needs a package that is not installed."""
+
+    kind = "missing_extra"
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package '{package}', which is not installed; "
+            f"install it with: pip install 'emotion-svc[{extra}]'"
+        )
+
+
+class CanaryFailed(SetupError):
+    """An engine answered the canary turn outside the answer language, or not at all."""
+
+    kind = "canary"

@@ -1,0 +1,1 @@
+"""Makes the model directory: tokenizer, training, export, calibration, model card. Nothing that serves imports it."""

@@ -1,0 +1,101 @@
+"""Samples to tensors: prompt, answer, and what is to be learnt at the answer's positions."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from emotion_svc.decoding.slots import Slots
+from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer
+from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
+from emotion_svc.train.samples import Sample
+
+IGNORE = -100
+
+
+class Batch(NamedTuple):
+    """`ids`: (batch, length), right-padded. `read`: (batch, 4), the positions that predict the answer's tokens.
+
+    `emotion`: (batch, 23) target over labels. `learn_score`: (batch,) target, NaN where unknown.
+    `lengths`: (batch,), padding not counted.
+    """
+
+    ids: Tensor
+    read: Tensor
+    emotion: Tensor
+    learn_score: Tensor
+    lengths: Tensor
+
+
+class Batcher:
+    """Makes batches of samples of like length, so that little is padded."""
+
+    def __init__(self, tokens: TurnTokenizer, slots: Slots, *, label_noise: float) -> None:
+        self._tokens, self._slots, self._label_noise = tokens, slots, label_noise
+
+    def encode(self, samples: Sequence[Sample], bpe_dropout: float) -> list[list[int]]:
+        """The prompt of each sample up to the forced opening, with `bpe_dropout` on the fields' pieces."""
+        fields = [[getattr(s, name) for s in samples] for name in ("question", "answer", "response")]
+        tokenizer = self._tokens.field_tokenizer
+        tokenizer.model.dropout = bpe_dropout or None
+        columns = [_cut_all(tokenizer, texts, limit) for texts, limit in zip(fields, FIELD_TOKENS.values(), strict=True)]
+        tokenizer.model.dropout = None
+        own = [ids for _, ids in self._tokens.plan]
+        return [
+            [*self._tokens.system_ids, *own[0], *q, *own[2], *a, *own[4], *r, self._slots.opening]
+            for q, a, r in zip(*columns, strict=True)
+        ]
+
+    def batches(
+        self, samples: Sequence[Sample], size: int, bpe_dropout: float, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """All samples once, in batches of like length, the batches in random order."""
+        prompts = self.encode(samples, bpe_dropout)
+        # Sorted by length in windows of 32 batches: little padding, and batches still mix kinds of samples.
+        window = size * 32
+        order = [
+            place
+            for start in range(0, len(samples), window)
+            for place in sorted(range(start, min(start + window, len(samples))), key=lambda i: len(prompts[i]))
+        ]
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        for group in rng.permutation(len(groups)):
+            yield self.make([samples[i] for i in groups[group]], [prompts[i] for i in groups[group]], rng)
+
+    def make(self, samples: Sequence[Sample], prompts: Sequence[list[int]], rng: np.random.Generator) -> Batch:
+        """One batch, in the given order."""
+        emotion = np.array([label_target(sample) for sample in samples], dtype=np.float32)
+        labels = [int(rng.choice(len(LABELS), p=row / row.sum())) for row in emotion.astype(np.float64)]
+        # The learn_score slot must not lean on a label that may be wrong.
+        labels = [int(rng.integers(len(LABELS))) if rng.random() < self._label_noise else i for i in labels]
+        slots = self._slots
+        rows = [
+            [*prompt, slots.labels[label], slots.between, slots.true if (s.learn_score or 0) >= 0.5 else slots.false]
+            for prompt, label, s in zip(prompts, labels, samples, strict=True)
+        ]
+        length = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        ends = torch.tensor([len(prompt) - 1 for prompt in prompts])
+        return Batch(
+            ids,
+            ends[:, None] + torch.arange(-1, 3),
+            torch.from_numpy(emotion),
+            torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
+            torch.tensor([len(row) for row in rows]),
+        )
+
+
+def label_target(sample: Sample) -> list[float]:
+    """The sample's target over the 23 labels; a family's share is spread evenly over its variants."""
+    per_family = {family: sample.emotion.get(family, 0.0) for family in FAMILIES}
+    sizes = {family: sum(FAMILY_OF[label] == family for label in LABELS) for family in FAMILIES}
+    return [per_family[FAMILY_OF[label]] / sizes[FAMILY_OF[label]] for label in LABELS]
+
+
+def _cut_all(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[int]]:
+    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    rows = [list(e.ids) if text else [] for e, text in zip(encoded, texts, strict=True)]
+    return [ids if len(ids) <= limit else ids[: limit // 2] + ids[-(limit - limit // 2) :] for ids in rows]

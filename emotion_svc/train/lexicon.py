@@ -1,0 +1,104 @@
+"""The knowledge behind `learn_score`: words that children learn, and the forms in which Pika asks for them."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from emotion_svc.data import read_rows
+from emotion_svc.schema import Text
+from emotion_svc.taxonomy import Family
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Word(_Line):
+    """One line of `train_data/lexicon/`.
+
+    `ear`: spellings that sound right to a Vietnamese ear. `misspelt`: not words. `confused`: other English
+    words, wrong as an answer. `clue`: an English question that only this word answers. `sentence`: English
+    with the word in it, and its translation.
+    """
+
+    en: Text
+    vi: tuple[Text, ...]
+    category: str
+    pos: str
+    ear: tuple[Text, ...]
+    misspelt: tuple[Text, ...]
+    confused: tuple[Text, ...]
+    plural: Text | None
+    past: Text | None
+    opposite: Text | None
+    clue: Text | None
+    sentence: tuple[Text, Text]
+
+
+class Form(_Line):
+    """One line of `train_data/exercises/questions.jsonl`: how Pika asks for something."""
+
+    kind: str
+    question: Text
+
+
+class Manner(_Line):
+    """One line of `train_data/exercises/answers.jsonl`: how a child says something."""
+
+    kind: str
+    answer: Text
+
+
+class Reaction(_Line):
+    """One line of `train_data/verdicts/`: what Pika says next, and what that says about the child's answer."""
+
+    response: Text
+    verdict: Literal["right", "wrong", "unheard", "none"]
+    emotion: Family
+
+
+class Category(_Line):
+    """How "one animal" is said."""
+
+    vi: tuple[Text, ...]
+    en: tuple[Text, ...]
+
+
+class Knowledge(NamedTuple):
+    """Everything that the exercise maker draws from."""
+
+    words: list[Word]
+    forms: dict[str, list[str]]
+    manners: dict[str, list[str]]
+    reactions: dict[str, list[Reaction]]
+    categories: dict[str, Category]
+
+
+def load_knowledge(train_data: Path) -> Knowledge:
+    """Reads lexicon, question forms, answer manners and reactions below `train_data`.
+
+    Raises:
+        DataError: a file is missing or a line is wrong.
+    """
+    forms: defaultdict[str, list[str]] = defaultdict(list)
+    for form in read_rows(train_data / "exercises/questions.jsonl", Form):
+        forms[form.kind].append(form.question)
+    manners: defaultdict[str, list[str]] = defaultdict(list)
+    for manner in read_rows(train_data / "exercises/answers.jsonl", Manner):
+        manners[manner.kind].append(manner.answer)
+    reactions: defaultdict[str, list[Reaction]] = defaultdict(list)
+    for path in sorted((train_data / "verdicts").glob("*.jsonl")):
+        for reaction in read_rows(path, Reaction):
+            reactions[reaction.verdict].append(reaction)
+    words = [word for path in sorted((train_data / "lexicon").glob("*.jsonl")) for word in read_rows(path, Word)]
+    categories = json.loads((train_data / "exercises/categories.json").read_text(encoding="utf-8"))
+    return Knowledge(
+        words,
+        dict(forms),
+        dict(manners),
+        dict(reactions),
+        {name: Category.model_validate(entry) for name, entry in categories.items()},
+    )

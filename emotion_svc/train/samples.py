@@ -1,0 +1,124 @@
+"""What one epoch is made of: written turns, single responses in borrowed contexts, joined responses, exercises.
+
+Everything is drawn from a `random.Random` that is seeded with (seed, epoch), so an epoch can be made again
+when a run is resumed.
+"""
+
+import random
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from emotion_svc.schema import Example, ResponseExample
+from emotion_svc.taxonomy import FAMILIES, Family
+from emotion_svc.train.config import AugmentConfig, DataConfig
+from emotion_svc.train.exercises import ExerciseMaker
+
+
+class Sample(NamedTuple):
+    """A turn to learn from. `learn_score` is None where it is not known; `soft` is a teacher's view, if any."""
+
+    question: str
+    answer: str
+    response: str
+    emotion: dict[Family, float]
+    learn_score: float | None
+
+
+def gold(emotion: Family, also: Sequence[Family] = ()) -> dict[Family, float]:
+    """The target for a family: families that are defensible too get a share of the probability."""
+    share = 0.15 if also else 0.0
+    target = {emotion: 1 - share}
+    for other in also:
+        target[other] = share / len(also)
+    return target
+
+
+class Corpus(NamedTuple):
+    """All that is trained on."""
+
+    turns: list[Example]
+    responses: list[ResponseExample]
+    exercises: ExerciseMaker | None
+
+
+def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random) -> list[Sample]:
+    """The samples of one epoch, shuffled and varied."""
+    samples = [from_turn(turn) for turn in corpus.turns for _ in range(data.turn_repeats)]
+    pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
+    for response in corpus.responses * data.response_repeats:
+        samples.append(in_context(response, corpus.turns, augment.borrowed_context, rng))
+    for _ in range(data.joined):
+        joined = join(rng.choice(pool), rng.choice(pool))
+        if joined is not None:
+            samples.append(in_context(joined, corpus.turns, augment.borrowed_context, rng))
+    if corpus.exercises is not None:
+        samples += [Sample(*corpus.exercises.make(rng)) for _ in range(data.exercises)]
+    rng.shuffle(samples)
+    return [vary(sample, augment, rng) for sample in samples]
+
+
+def from_turn(turn: Example) -> Sample:
+    """A written turn as it is."""
+    return Sample(
+        turn.previous_question,
+        turn.previous_answer,
+        turn.response,
+        gold(turn.emotion, turn.also),
+        float(turn.learn_score),
+    )
+
+
+def in_context(response: ResponseExample, turns: Sequence[Example], share: float, rng: random.Random) -> Sample:
+    """A single response, with probability `share` after another turn's lines; `learn_score` is then unknown."""
+    if rng.random() >= share:
+        return Sample("", "", response.response, gold(response.emotion), 0.0)
+    other = rng.choice(turns)
+    return Sample(other.previous_question, other.previous_answer, response.response, gold(response.emotion), None)
+
+
+# Of two intents in one response, the one that wins by the ordered rules of docs/annotation.md, where the rule
+# does not ask which takes up most of the words.
+_WINS: dict[Family, frozenset[Family]] = {
+    "noisy": frozenset(FAMILIES),
+    "thats_right": frozenset(FAMILIES) - {"noisy"},
+    "playful": frozenset({"happy", "excited", "curious", "encouraging", "no_problem", "proud"}),
+    "encouraging": frozenset({"no_problem", "happy"}),
+}
+
+
+def join(first: ResponseExample, second: ResponseExample) -> ResponseExample | None:
+    """Two responses said in one breath, where the rules decide between their families; else None."""
+    if len(first.response) + len(second.response) > 220:
+        return None
+    for winner, loser in ((first.emotion, second.emotion), (second.emotion, first.emotion)):
+        if winner == loser or loser in _WINS.get(winner, ()):
+            return ResponseExample(response=f"{first.response} {second.response}", emotion=winner)
+    return None
+
+
+def vary(sample: Sample, augment: AugmentConfig, rng: random.Random) -> Sample:
+    """The sample with its texts varied in ways that change no label."""
+    return sample._replace(
+        question=_vary_text(sample.question, augment, rng),
+        # A word of the answer may be what makes it right: it keeps its words.
+        answer=_vary_text(sample.answer, augment.model_copy(update={"word_dropout": 0.0}), rng),
+        response=_vary_text(sample.response, augment, rng) or sample.response,
+    )
+
+
+def _vary_text(text: str, augment: AugmentConfig, rng: random.Random) -> str:
+    if text and rng.random() < augment.no_diacritics:
+        text = strip_diacritics(text)
+    if text and rng.random() < augment.no_final_punctuation:
+        text = text.rstrip(" .!?…~,;:") or text
+    words = text.split(" ")
+    if len(words) > 4 and augment.word_dropout:
+        text = " ".join(word for word in words if rng.random() >= augment.word_dropout) or text
+    return text
+
+
+def strip_diacritics(text: str) -> str:
+    """Vietnamese as it is typed without marks: "đọc lại nhé" becomes "doc lai nhe"."""
+    apart = unicodedata.normalize("NFD", text.replace("đ", "d").replace("Đ", "D"))
+    return unicodedata.normalize("NFC", "".join(char for char in apart if not unicodedata.combining(char)))
