@@ -15,8 +15,6 @@ def normalize(text: str) -> str:
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     kept = "".join(
-        " " if char.isspace() else char
-        for char in text
-        if char.isspace() or unicodedata.category(char) not in _DROPPED
+        " " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char) not in _DROPPED
     )
     return " ".join(unicodedata.normalize("NFC", kept).split())

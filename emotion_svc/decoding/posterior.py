@@ -20,7 +20,8 @@ def softmax(logits: npt.NDArray[Any], temperature: float = 1.0) -> Floats:
     """Softmax over the last axis of `logits / temperature`, shifted by the maximum so that it cannot overflow."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     powers: Floats = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def family_posterior(labels: npt.NDArray[Any]) -> Floats:

@@ -24,7 +24,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The kind of engine: `embedded`, `vllm`, …"""
+        """The kind of engine, such as `embedded` or `vllm`."""
 
     @property
     def model_name(self) -> str:

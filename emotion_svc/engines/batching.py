@@ -60,7 +60,7 @@ class Batcher:
             turns = [turn for call in batch for turn in call.turns]
             try:
                 verdicts = await loop.run_in_executor(self._thread, self._compute, turns)
-            except Exception as error:  # whatever failed, every caller in the batch must hear of it
+            except Exception as error:  # noqa: BLE001 whatever failed, every caller in the batch must hear of it
                 for call in batch:
                     if not call.result.done():
                         call.result.set_exception(error)

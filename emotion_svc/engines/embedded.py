@@ -158,9 +158,7 @@ class EmbeddedModel:
         batch, length = ids.shape
         before = past.shape[4]
         new = np.arange(length)
-        visible = np.concatenate(
-            (np.ones((1, length, before), bool), (new[None, :] <= new[:, None])[None]), axis=2
-        )
+        visible = np.concatenate((np.ones((1, length, before), bool), (new[None, :] <= new[:, None])[None]), axis=2)
         if past_lengths is not None and batch > 1:
             visible = np.repeat(visible, batch, axis=0)
             visible[:, :, :before] = (np.arange(before)[None, :] < past_lengths[:, None])[:, None]

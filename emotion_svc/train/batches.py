@@ -13,19 +13,18 @@ from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 from emotion_svc.train.samples import Sample
 
-IGNORE = -100
-
 
 class Batch(NamedTuple):
     """`ids`: (batch, length), right-padded. `read`: (batch, 4), the positions that predict the answer's tokens.
 
-    `emotion`: (batch, 23) target over labels. `learn_score`: (batch,) target, NaN where unknown.
-    `lengths`: (batch,), padding not counted.
+    `emotion`: (batch, 23) target over labels. `weight`: (batch,) of the emotion. `learn_score`: (batch,) target,
+    NaN where unknown. `lengths`: (batch,), padding not counted.
     """
 
     ids: Tensor
     read: Tensor
     emotion: Tensor
+    weight: Tensor
     learn_score: Tensor
     lengths: Tensor
 
@@ -41,7 +40,9 @@ class Batcher:
         fields = [[getattr(s, name) for s in samples] for name in ("question", "answer", "response")]
         tokenizer = self._tokens.field_tokenizer
         tokenizer.model.dropout = bpe_dropout or None
-        columns = [_cut_all(tokenizer, texts, limit) for texts, limit in zip(fields, FIELD_TOKENS.values(), strict=True)]
+        columns = [
+            _cut_all(tokenizer, texts, limit) for texts, limit in zip(fields, FIELD_TOKENS.values(), strict=True)
+        ]
         tokenizer.model.dropout = None
         own = [ids for _, ids in self._tokens.plan]
         return [
@@ -83,6 +84,7 @@ class Batcher:
             ids,
             ends[:, None] + torch.arange(-1, 3),
             torch.from_numpy(emotion),
+            torch.tensor([s.weight for s in samples]),
             torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
             torch.tensor([len(row) for row in rows]),
         )

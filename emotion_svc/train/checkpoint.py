@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from emotion_svc.train.model import Decoder, Shape
-from emotion_svc.train.tokenizer import EOS, PAD
+from emotion_svc.train.tokenizer import EOS, PAD, token_id
 
 
 def write_checkpoint(model: Decoder, tokenizer: Tokenizer, name: str, out: Path) -> None:
@@ -18,7 +18,7 @@ def write_checkpoint(model: Decoder, tokenizer: Tokenizer, name: str, out: Path)
     """
     out.mkdir(parents=True, exist_ok=True)
     shape = model.shape
-    eos, pad = tokenizer.token_to_id(EOS), tokenizer.token_to_id(PAD)
+    eos, pad = token_id(tokenizer, EOS), token_id(tokenizer, PAD)
     _write_json(out / "config.json", llama_config(shape, name, eos, pad))
     _write_json(out / "generation_config.json", {"eos_token_id": eos, "pad_token_id": pad, "do_sample": False})
     tokenizer_config = {

@@ -20,13 +20,14 @@ class DataConfig(_Section):
 
     turns: str = "train_data/turns/*.jsonl"
     responses: str = "train_data/responses/*.jsonl"
-    lexicon: str = "train_data/lexicon/*.jsonl"
-    verdicts: str = "train_data/verdicts/*.jsonl"
+    knowledge: str = "train_data"
     dev: str = "eval_data/dev.jsonl"
     turn_repeats: int = 2
     response_repeats: int = 1
     joined: int = 3_000
     exercises: int = 12_000
+    crops: int = 8_000
+    teacher_share: Share = 0.3
 
 
 class AugmentConfig(_Section):

@@ -8,8 +8,10 @@ otherwise the answer does. All randomness comes from the caller's generator.
 import random
 import re
 from collections import defaultdict
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
+from emotion_svc.schema import ResponseExample
 from emotion_svc.taxonomy import Family
 from emotion_svc.train.lexicon import Knowledge, Reaction, Word
 
@@ -20,15 +22,21 @@ _KINDS: Final = {
 }  # fmt: skip
 _NO_EXERCISE: Final = {"no_vi_math": 2, "no_opinion_en": 4, "no_talk": 8, "no_riddle_vi": 3, "no_invite": 3}
 
-_NUMBERS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
-_SO: Final = (
-    "không một hai ba bốn năm sáu bảy tám chín mười|mười một|mười hai|mười ba|mười bốn|mười lăm|mười sáu|"
-    "mười bảy|mười tám|mười chín|hai mươi"
-)
-_NUMBERS_VI: Final = [*_SO.split("|")[0].split(), *_SO.split("|")[1:]]
+_NUMBERS: Final[list[str]] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+]  # fmt: skip
+_NUMBERS_VI: Final[list[str]] = [
+    "không", "một", "hai", "ba", "bốn", "năm", "sáu", "bảy", "tám", "chín", "mười", "mười một", "mười hai",
+    "mười ba", "mười bốn", "mười lăm", "mười sáu", "mười bảy", "mười tám", "mười chín", "hai mươi",
+]  # fmt: skip
+
+# What a single response of a family says about an answer that it was not written for. Families that may mean
+# either (encouraging, proud, surprised, no_problem, thinking, sad) are left to the lines written for it.
+_SAYS: Final[dict[Family, Literal["right", "unheard", "none"]]] = {
+    "thats_right": "right", "noisy": "unheard", "happy": "none", "excited": "none", "playful": "none",
+    "curious": "none", "worry": "none", "afraid": "none", "calm": "none", "angry": "none",
+}  # fmt: skip
 
 
 class Exercise(NamedTuple):
@@ -54,9 +62,19 @@ class _Asked(NamedTuple):
 class ExerciseMaker:
     """Makes exercises from the knowledge below `train_data/`."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: Knowledge, responses: Sequence[ResponseExample] = ()) -> None:
         self.knowledge = knowledge
+        self._reactions = {verdict: list(reactions) for verdict, reactions in knowledge.reactions.items()}
+        self._pool: defaultdict[str, list[Reaction]] = defaultdict(list)
+        for response in responses:
+            if verdict := _SAYS.get(response.emotion):
+                row = Reaction(response=response.response, verdict=verdict, emotion=response.emotion)
+                self._pool[verdict].append(row)
         self._by_en = {word.en.lower(): word for word in knowledge.words}
+        self._by_vi: defaultdict[str, list[Word]] = defaultdict(list)
+        for word in knowledge.words:
+            for meaning in word.vi:
+                self._by_vi[meaning].append(word)
         self._by_category: defaultdict[str, list[Word]] = defaultdict(list)
         for word in knowledge.words:
             self._by_category[word.category].append(word)
@@ -90,7 +108,9 @@ class ExerciseMaker:
         else:
             said, right = "", False
             answer = rng.choice(m[rng.choice(["dont_know", "back", "offtopic", "unclear", "injected_alone", "yes"])])
-            answer = "" if rng.random() < 0.15 else answer
+            # Small talk may hold a right answer by chance ("orange juice").
+            if rng.random() < 0.15 or any(right.lower() in answer.lower() for right in asked.right):
+                answer = ""
         return self._react(asked, answer, said, right, rng)
 
     def _react(self, asked: _Asked, answer: str, said: str, right: bool, rng: random.Random) -> Exercise:
@@ -101,13 +121,14 @@ class ExerciseMaker:
             agree = "wrong" if right else "right"
         elif draw > 0.96:
             agree = "unheard"
-        candidates = self.knowledge.reactions[agree]
+        pool = self._pool[agree]
+        candidates = pool if pool and rng.random() < 0.5 else self._reactions[agree]
         reaction: Reaction = rng.choice(candidates)
         while "{said}" in reaction.response and not said:
             reaction = rng.choice(candidates)
         score = {"right": True, "wrong": False, "unheard": False, "none": right}[agree]
         if agree == "right" and not said and rng.random() < 0.8:
-            score, reaction = False, rng.choice(self.knowledge.reactions["wrong"])
+            score, reaction = False, rng.choice(self._reactions["wrong"])
         response = _fill(reaction.response, word=asked.word, vi=asked.vi, said=said)
         return Exercise(asked.question, answer, response, {reaction.emotion: 1.0}, float(score))
 
@@ -117,10 +138,10 @@ class ExerciseMaker:
         a, b = rng.randrange(1, 10), rng.randrange(1, 10)
         word = rng.choice(self.knowledge.words)
         question = _fill(form, a_vi=_NUMBERS_VI[a], b_vi=_NUMBERS_VI[b], en=word.en)
-        reactions = self.knowledge.reactions["none"]
+        reactions = self._reactions["none"]
         if kind == "no_vi_math":
             answer = self._wrapped(_NUMBERS_VI[a + b] if rng.random() < 0.6 else str(rng.randrange(2, 19)), rng)
-            reactions = self.knowledge.reactions[rng.choice(["right", "wrong", "none"])]
+            reactions = self._reactions[rng.choice(["right", "wrong", "none"])]
         elif kind == "no_invite":
             answer = rng.choice(m[rng.choice(["yes", "no", "chat"])])
         else:
@@ -142,7 +163,13 @@ class ExerciseMaker:
         en = word.en
         right = self._english(word)
         wrong = self._wrong_english(word, rng)
-        fill: dict[str, str] = {"en": en, "vi": vi, "sentence_en": word.sentence[0], "sentence_vi": word.sentence[1]}
+        fill: dict[str, str] = {
+            "en": en,
+            "EN": en.upper(),
+            "vi": vi,
+            "sentence_en": word.sentence[0],
+            "sentence_vi": word.sentence[1],
+        }
         match kind:
             case "to_vi":
                 others = [w for w in map(self._by_en.get, word.confused) if w] or [rng.choice(self.knowledge.words)]
@@ -196,7 +223,11 @@ class ExerciseMaker:
             right = [rng.choice(self._english(w)) for w in inside]
             wrong = [*(w.en for w in outside), inside[0].vi[0]]
         else:
-            right = [f"{inside[0].en} {inside[1].en}", f"{inside[1].en} and {inside[2].en}", inside[0].en + " và " + inside[2].en]
+            right = [
+                f"{inside[0].en} {inside[1].en}",
+                f"{inside[1].en} and {inside[2].en}",
+                inside[0].en + " và " + inside[2].en,
+            ]
             wrong = [inside[0].en, f"{inside[0].en} {outside[0].en}" if outside else inside[1].en, inside[0].vi[0]]
         return _Asked(question, right, wrong, inside[0].en, inside[0].vi[0])
 
@@ -209,7 +240,8 @@ class ExerciseMaker:
             swapped[skip], swapped[skip + 1] = swapped[skip + 1], swapped[skip]
             wrong = [row[:skip] + row[skip + 1 :], row[: max(1, end // 2)], swapped, _NUMBERS_VI[1 : end + 1]]
             question = _fill(form, number_en=_NUMBERS[end], number_vi=_NUMBERS_VI[end])
-            return _Asked(question, [" ".join(row)], [" ".join(w) for w in wrong], _NUMBERS[end], _NUMBERS_VI[end])
+            said = [" ".join(words) for words in wrong]
+            return _Asked(question, [" ".join(row)], said, _NUMBERS[end], _NUMBERS_VI[end])
         if kind == "after_number":
             a = rng.randrange(0, 20)
             result, fill = a + 1, {"number_en": _NUMBERS[a]}
@@ -219,7 +251,9 @@ class ExerciseMaker:
         near = [n for n in (result - 2, result - 1, result + 1, result + 10) if 0 <= n <= 20]
         word = self._by_en.get(_NUMBERS[result])
         wrong = [*(_NUMBERS[n] for n in near), _NUMBERS_VI[result]]
-        return _Asked(_fill(form, **fill), self._english(word) or [_NUMBERS[result]], wrong, _NUMBERS[result], _NUMBERS_VI[result])
+        return _Asked(
+            _fill(form, **fill), self._english(word) or [_NUMBERS[result]], wrong, _NUMBERS[result], _NUMBERS_VI[result]
+        )
 
     # -- right and wrong ----------------------------------------------------------------------------------
 
@@ -232,6 +266,8 @@ class ExerciseMaker:
         wrong = [*word.confused, *word.confused, self._sibling(word, rng).en, *word.vi[:1]]
         other = self._confused_entry(word, rng)
         wrong += [rng.choice(other.ear)] if other.ear else []
+        synonyms = {w.en.lower() for v in word.vi for w in self._by_vi[v]}
+        wrong = [w for w in wrong if w.lower() not in synonyms]
         return wrong + ([half] if len(half) >= 3 and half.lower() not in self._by_en else [])
 
     def _wrong_sentence(self, word: Word, language: int, rng: random.Random) -> list[str]:

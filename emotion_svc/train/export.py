@@ -20,7 +20,7 @@ turn's answer depend on the turns that share its batch.
 
 import json
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,15 +50,15 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
-    def node(self, op: str, *inputs: str, out: str | None = None, domain: str = "", **attributes: object) -> str:
+    def node(self, op: str, *inputs: str, out: str | None = None, domain: str = "", **attributes: Any) -> str:
         return self.split(op, *inputs, outs=[out or f"{op}_{len(self.nodes)}"], domain=domain, **attributes)[0]
 
-    def split(self, op: str, *inputs: str, outs: list[str], domain: str = "", **attributes: object) -> list[str]:
+    def split(self, op: str, *inputs: str, outs: list[str], domain: str = "", **attributes: Any) -> list[str]:
         self.nodes.append(helper.make_node(op, inputs, outs, name=outs[0], domain=domain, **attributes))
         return outs
 
     def linear(self, x: str, name: str, matrix: Array) -> str:
-        """x @ matrix.T, `matrix` as torch keeps it: (out, in)."""
+        """X @ matrix.T, `matrix` as torch keeps it: (out, in)."""
         if self.precision == "fp32":
             return self.node("MatMul", x, self.weight(name, matrix.T))
         packed, scales = quantize_blocks(matrix)
@@ -104,14 +104,18 @@ def export_onnx(checkpoint: Path, slots: Slots, precision: Precision, out: Path)
     heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
     head, eps = config["head_dim"], config["rms_norm_eps"]
     graph = _Graph(precision)
-    angles = np.outer(np.arange(config["max_position_embeddings"]), config["rope_theta"] ** (-np.arange(0, head, 2) / head))
+    angles = np.outer(
+        np.arange(config["max_position_embeddings"]), config["rope_theta"] ** (-np.arange(0, head, 2) / head)
+    )
     cos, sin = (graph.weight(n, f(angles).astype(np.float32)) for n, f in (("cos", np.cos), ("sin", np.sin)))
     pasts = graph.split("Split", "past", outs=[f"past_{i}" for i in range(layers)], axis=0, num_outputs=layers)
     embedding = weights["model.embed_tokens.weight"]
     x, presents = graph.embed("ids", embedding), []
     for number, past in enumerate(pasts):
         last = number == layers - 1
-        own = {key.split(".", 3)[3]: value for key, value in weights.items() if key.startswith(f"model.layers.{number}.")}
+        own = {
+            key.split(".", 3)[3]: value for key, value in weights.items() if key.startswith(f"model.layers.{number}.")
+        }
         x, present = _layer(graph, x, own, number, past, cos, sin, heads, eps, last=last)
         presents.append(present)
     graph.node("Concat", *presents, out="present", axis=0)
@@ -155,9 +159,7 @@ def _layer(
     q = graph.node("RotaryEmbedding", q, q_positions, cos, sin, domain=_MICROSOFT, num_heads=heads)
     k = graph.node("RotaryEmbedding", k, positions, cos, sin, domain=_MICROSOFT, num_heads=heads)
     both = graph.node("Squeeze", past, graph.weight(name + "axis0", np.array([0])))
-    past_k, past_v = (
-        graph.node("Gather", both, graph.weight(f"{name}{p}", np.array(p)), axis=0) for p in (0, 1)
-    )
+    past_k, past_v = (graph.node("Gather", both, graph.weight(f"{name}{p}", np.array(p)), axis=0) for p in (0, 1))
     bias = "read_bias" if last else "bias"
     mixed, new_k, new_v = graph.split(
         "MultiHeadAttention",
@@ -170,10 +172,14 @@ def _layer(
     present = graph.node("Concat", *(graph.node("Unsqueeze", part, axes) for part in (new_k, new_v)), axis=1)
     x = graph.node("Add", x, graph.linear(mixed, name + "o", weights["self_attn.o_proj.weight"]))
     normed = graph.norm(x, name + "norm2", weights["post_attention_layernorm.weight"], eps)
-    both = graph.linear(normed, name + "gate_up", np.concatenate([weights[f"mlp.{p}_proj.weight"] for p in ("gate", "up")]))
+    both = graph.linear(
+        normed, name + "gate_up", np.concatenate([weights[f"mlp.{p}_proj.weight"] for p in ("gate", "up")])
+    )
     gate, up = graph.split("Split", both, outs=[name + "gate", name + "up"], axis=2, num_outputs=2)
     silu = graph.node("QuickGelu", gate, domain=_MICROSOFT, alpha=1.0)  # x * sigmoid(x)
-    return graph.node("Add", x, graph.linear(graph.node("Mul", silu, up), name + "down", weights["mlp.down_proj.weight"])), present
+    return graph.node(
+        "Add", x, graph.linear(graph.node("Mul", silu, up), name + "down", weights["mlp.down_proj.weight"])
+    ), present
 
 
 def _finish(graph: _Graph, layers: int, heads: int, head: int, slot_tokens: int) -> onnx.ModelProto:

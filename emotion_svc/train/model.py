@@ -102,7 +102,8 @@ class Decoder(nn.Module):
         for layer in self.layers[:-1]:
             x = layer(x, self.cos, self.sin)
         x = self.layers[-1](x, self.cos, self.sin, read)
-        return functional.linear(self.norm(x), self.embed_tokens.weight)
+        logits: Tensor = functional.linear(self.norm(x), self.embed_tokens.weight)
+        return logits
 
     def to_llama(self) -> dict[str, Tensor]:
         """The weights under the names of `transformers.LlamaForCausalLM`."""

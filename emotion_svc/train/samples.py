@@ -6,8 +6,11 @@ when a run is resumed.
 
 import random
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
@@ -16,13 +19,21 @@ from emotion_svc.train.exercises import ExerciseMaker
 
 
 class Sample(NamedTuple):
-    """A turn to learn from. `learn_score` is None where it is not known; `soft` is a teacher's view, if any."""
+    """A turn to learn from. `learn_score` is None where it is not known.
+
+    `weight` is how much the emotion counts: less for exercises, whose responses come again and again.
+    """
 
     question: str
     answer: str
     response: str
     emotion: dict[Family, float]
     learn_score: float | None
+    weight: float = 1.0
+
+
+Teacher = Callable[[Sequence[str]], npt.NDArray[np.float64]]
+"""Responses to probabilities (n, 16) of the families, in the order of `taxonomy.FAMILIES`."""
 
 
 def gold(emotion: Family, also: Sequence[Family] = ()) -> dict[Family, float]:
@@ -40,22 +51,54 @@ class Corpus(NamedTuple):
     turns: list[Example]
     responses: list[ResponseExample]
     exercises: ExerciseMaker | None
+    teacher: Teacher | None = None
 
 
 def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random) -> list[Sample]:
     """The samples of one epoch, shuffled and varied."""
     samples = [from_turn(turn) for turn in corpus.turns for _ in range(data.turn_repeats)]
     pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
-    for response in corpus.responses * data.response_repeats:
-        samples.append(in_context(response, corpus.turns, augment.borrowed_context, rng))
+    samples += [
+        in_context(response, corpus.turns, augment.borrowed_context, rng)
+        for response in corpus.responses * data.response_repeats
+    ]
     for _ in range(data.joined):
         joined = join(rng.choice(pool), rng.choice(pool))
         if joined is not None:
             samples.append(in_context(joined, corpus.turns, augment.borrowed_context, rng))
     if corpus.exercises is not None:
-        samples += [Sample(*corpus.exercises.make(rng)) for _ in range(data.exercises)]
+        samples += [Sample(*corpus.exercises.make(rng), EXERCISE_WEIGHT) for _ in range(data.exercises)]
+    samples = [vary(sample, augment, rng) for sample in samples]
+    if corpus.teacher is not None:
+        samples = taught(samples, corpus.teacher, data.teacher_share)
+        samples += taught([crop(rng.choice(pool), rng) for _ in range(data.crops)], corpus.teacher, 1.0)
     rng.shuffle(samples)
-    return [vary(sample, augment, rng) for sample in samples]
+    return samples
+
+
+EXERCISE_WEIGHT = 0.3
+
+
+def crop(response: ResponseExample, rng: random.Random) -> Sample:
+    """A run of words out of a response, for a teacher to judge; its own label may no longer hold."""
+    words = response.response.split(" ")
+    length = max(2, round(len(words) * rng.uniform(0.2, 0.9)))
+    start = rng.randrange(max(1, len(words) - length + 1))
+    return Sample("", "", " ".join(words[start : start + length]), {response.emotion: 1.0}, None)
+
+
+def taught(samples: Sequence[Sample], teacher: Teacher, share: float) -> list[Sample]:
+    """The samples with `share` of each emotion target taken from the teacher."""
+    opinions = teacher([sample.response for sample in samples])
+    return [
+        sample._replace(
+            emotion={
+                family: share * float(opinion) + (1 - share) * sample.emotion.get(family, 0.0)
+                for family, opinion in zip(FAMILIES, row, strict=True)
+            }
+        )
+        for sample, row in zip(samples, opinions, strict=True)
+    ]
 
 
 def from_turn(turn: Example) -> Sample:

@@ -18,6 +18,13 @@ MARKS = ("<|system|>", "<|question|>", "<|answer|>", "<|response|>")
 SKELETON = (FORCED_OPENING, '","learn_score":', "true}", "false}")
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that every tokenizer made here has."""
+    found = tokenizer.token_to_id(token)
+    assert found is not None, f"the tokenizer has no {token}"
+    return found
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """A tokenizer with `vocab_size` tokens in all; deterministic for the same texts."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=None))

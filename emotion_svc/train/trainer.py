@@ -33,7 +33,7 @@ def loss_of(logits: Tensor, batch: Batch, slots: Slots, optim: OptimConfig) -> T
     logs = functional.log_softmax(logits.float(), dim=-1)
     labels = torch.tensor(slots.labels)
     target = (1 - optim.label_smoothing) * batch.emotion + optim.label_smoothing / len(LABELS)
-    emotion = -(target * logs[:, 1, labels]).sum(-1).mean()
+    emotion = -((target * logs[:, 1, labels]).sum(-1) * batch.weight).mean()
     forced = -(logs[:, 0, slots.opening].mean() + logs[:, 2, slots.between].mean())
     known = ~batch.learn_score.isnan()
     if not known.any():
@@ -166,7 +166,7 @@ class Trainer:
             loss = loss_of(self.model(batch.ids, batch.read), batch, self._slots, optim)
             if self._epoch < optim.lm_epochs:
                 loss = loss + optim.lm_weight * lm_loss(self.model, batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()

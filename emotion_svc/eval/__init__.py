@@ -1,0 +1,1 @@
+"""Scores: how right the answers are, by family and by slice, how sure, and how steady."""

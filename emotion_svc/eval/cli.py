@@ -1,0 +1,123 @@
+"""The evaluation command: gold turns and an engine in, a report out; exit 1 where a bar is missed."""
+
+import asyncio
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from emotion_svc.data import read_examples
+from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.eval.metrics import Prediction
+from emotion_svc.eval.report import Report, compare, make_report, to_markdown
+from emotion_svc.eval.run import latency, predictions, steadiness
+from emotion_svc.modeldir import SHIPPED
+from emotion_svc.schema import Example, Verdict
+
+
+class EngineName(StrEnum):
+    """What can be scored."""
+
+    EMBEDDED = "embedded"
+    VLLM = "vllm"
+    BASELINE = "baseline"
+
+
+class _Scored(NamedTuple):
+    predictions: list[Prediction]
+    report: Report
+
+
+def evaluate(
+    gold: Annotated[Path, typer.Argument(help="Gold turns (JSON Lines).")] = Path("eval_data/test.jsonl"),
+    engine: Annotated[EngineName, typer.Option(help="What answers.")] = EngineName.EMBEDDED,
+    model: Annotated[Path, typer.Option(help="Model directory.")] = SHIPPED,
+    against: Annotated[bool, typer.Option("--against-baseline", help="Compare with the n-gram baseline.")] = False,
+    train_data: Annotated[Path, typer.Option(help="What the baseline learns from.")] = Path("train_data"),
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the report here, too.")] = None,
+    min_emotion: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this emotion accuracy.")] = 0.0,
+    min_learn_score: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this accuracy.")] = 0.0,
+) -> None:
+    """Scores an engine on gold turns, with intervals, by family and by slice."""
+    try:
+        examples = read_examples([gold])
+        scored = _score(engine, examples, gold, model, train_data)
+        typer.echo(to_markdown(scored.report))
+        if against:
+            baseline = _score(EngineName.BASELINE, examples, gold, model, train_data)
+            typer.echo("against the n-gram baseline: " + compare(examples, scored.predictions, baseline.predictions))
+    except SetupError as error:
+        typer.echo(f"emotion-svc eval: {error}", err=True)
+        raise typer.Exit(1) from error
+    report = scored.report
+    if json_out is not None:
+        json_out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for name, value, bar in (
+        ("emotion", report.emotion_accuracy.value, min_emotion),
+        ("learn_score", report.learn_score_accuracy.value, min_learn_score),
+    ):
+        if value < bar:
+            typer.echo(f"{name} accuracy {value:.1%} is under the bar of {bar:.1%}", err=True)
+            raise typer.Exit(1)
+
+
+def _score(engine: EngineName, examples: Sequence[Example], gold: Path, model: Path, train_data: Path) -> _Scored:
+    match engine:
+        case EngineName.EMBEDDED:
+            return _score_embedded(examples, gold, model)
+        case EngineName.VLLM:
+            return _score_vllm(examples, gold, model)
+        case EngineName.BASELINE:
+            return _score_baseline(examples, gold, train_data)
+
+
+def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
+    from emotion_svc.engines.embedded import EmbeddedModel
+
+    model = EmbeddedModel(directory)
+    turns = [example.turn for example in examples]
+    said = predictions(model.classify(turns))
+    report = make_report(
+        examples,
+        said,
+        engine="embedded",
+        model=model.name,
+        model_digest=model.digest,
+        gold=str(gold),
+        steadiness=steadiness(model.classify, examples),
+        latency_ms=latency(model, turns),
+    )
+    return _Scored(said, report)
+
+
+def _score_vllm(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
+    from emotion_svc.engines.vllm import VllmEngine
+
+    async def run() -> tuple[list[Verdict], str, str]:
+        engine = VllmEngine(str(directory))
+        await engine.start()
+        try:
+            return await engine.classify([e.turn for e in examples]), engine.model_name, engine.model_digest
+        finally:
+            await engine.close()
+
+    verdicts, name, digest = asyncio.run(run())
+    said = predictions(verdicts)
+    return _Scored(said, make_report(examples, said, engine="vllm", model=name, model_digest=digest, gold=str(gold)))
+
+
+def _score_baseline(examples: Sequence[Example], gold: Path, train_data: Path) -> _Scored:
+    try:
+        from emotion_svc.train.baseline import fit_on
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "train") from error
+    said = fit_on(train_data).predict(examples)
+    report = make_report(examples, said, engine="baseline", model="n-grams", model_digest="-", gold=str(gold))
+    return _Scored(said, report)
+
+
+def main() -> None:
+    """The entry point of `python -m emotion_svc.eval`."""
+    typer.run(evaluate)

@@ -1,0 +1,70 @@
+"""The app: one expression from an engine and settings. Nothing is global, so a test needs no patching."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from emotion_svc import __version__
+from emotion_svc.config import Settings
+from emotion_svc.engines.base import Engine
+from emotion_svc.errors import InvalidTurn, Overloaded, ServiceError
+from emotion_svc.serving.border import Border
+from emotion_svc.serving.limits import Admission, BodyLimit
+from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.problems import HTTP_PROBLEMS, Problem, describe, encode, problem_of
+from emotion_svc.serving.service import Service
+from emotion_svc.serving.wires import health_wires, native_wires
+
+
+def create_app(engine: Engine, settings: Settings) -> FastAPI:
+    """The service around one engine. The engine starts with the app's lifespan, which raises `errors.SetupError`."""
+    metrics = Metrics()
+    service = Service(engine, Admission(settings.max_in_flight), metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.ready():
+            yield
+
+    app = FastAPI(
+        title="emotion-svc",
+        version=__version__,
+        summary="Which face Pika wears, and whether the child just got an English exercise right.",
+        lifespan=lifespan,
+        redoc_url=None,
+        # A redirect would send the caller's own path back; with or without a slash at its end, a path is exact.
+        redirect_slashes=False,
+        exception_handlers={
+            ServiceError: _answer_service_error,
+            HTTPException: _answer_http_error,
+            RequestValidationError: _answer_bad_query,
+        },
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Border, metrics=metrics)  # added last: outermost
+    app.include_router(native_wires(service, settings))
+    app.include_router(health_wires(service, metrics))
+    return app
+
+
+async def _answer_service_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+    return _answer(error.status, problem_of(error), headers)
+
+
+async def _answer_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, HTTP_PROBLEMS[error.status_code], dict(error.headers or {}))
+
+
+async def _answer_bad_query(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(InvalidTurn.status, problem_of(InvalidTurn(describe(error.errors()))), {})
+
+
+def _answer(status: int, problem: Problem, headers: dict[str, str]) -> Response:
+    return Response(encode(problem), status, headers, media_type="application/json")

@@ -1,0 +1,84 @@
+"""The process border: a request's id, its line in the log, its metrics, and the last word on what nobody expected."""
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.problems import INTERNAL, encode
+
+_SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_CLIENT_GONE: Final = 499
+"""What nginx logs where the caller went away before the answer; it is never sent."""
+
+logger = logging.getLogger(__name__)
+
+
+class Border:
+    """Wraps the whole app. Only the route's own path is logged and counted, never what the caller typed."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            elif not message.get("more_body", False):
+                # Before the answer leaves, so that whoever has it finds it counted.
+                self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counting_send)
+        except ClientDisconnect:
+            status = _CLIENT_GONE
+            self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
+        except Exception:  # the border: whatever it is, it is logged without its words and re-shaped
+            logger.exception("unexpected", extra={"fields": {"request_id": request_id.decode()}})
+            if not status:
+                await _send_internal_problem(counting_send)
+        logger.info(
+            "request",
+            extra={
+                "fields": {
+                    "request_id": request_id.decode(),
+                    "method": scope["method"],
+                    "wire": _wire(scope),
+                    "status": status,
+                    "ms": round((time.perf_counter() - started) * 1e3, 3),
+                }
+            },
+        )
+
+
+def _request_id(scope: Scope) -> bytes:
+    sent: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8).encode()
+
+
+def _wire(scope: Scope) -> str:
+    path: str = getattr(scope.get("route"), "path", "unknown")
+    return path
+
+
+async def _send_internal_problem(send: Send) -> None:
+    body = encode(INTERNAL).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,72 @@
+"""What operators see: Prometheus metrics, in a registry of the app's own. Names and numbers, no word of a turn."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from emotion_svc.engines.base import Engine
+from emotion_svc.schema import Timings, Verdict
+
+_SECONDS: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
+)  # fmt: skip
+"""Fine below 50 ms, which is what an answer may take."""
+_PROBABILITY: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+
+class Metrics:
+    """Counts what one app does."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("emotion_svc_requests", "Answered requests.", ["wire", "status"], registry=registry)
+        self._request_seconds = Histogram(
+            "emotion_svc_request_seconds", "Request to answer, by wire.", ["wire"], registry=registry, buckets=_SECONDS
+        )
+        self._stage_seconds = Histogram(
+            "emotion_svc_stage_seconds",
+            "Where the time of a request went; for a batch, its slowest turn.",
+            ["stage"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._answers = Counter("emotion_svc_answers", "Answered turns.", ["emotion", "learn_score"], registry=registry)
+        self._confidence = Histogram(
+            "emotion_svc_confidence",
+            "Probability of what was chosen, by slot.",
+            ["slot"],
+            registry=registry,
+            buckets=_PROBABILITY,
+        )
+        self._truncated = Counter(
+            "emotion_svc_truncated", "Turns of which a middle was cut to fit the model.", registry=registry
+        )
+        self._model = Gauge(
+            "emotion_svc_model_info", "The model that answers.", ["engine", "model", "digest"], registry=registry
+        )
+
+    def saw_engine(self, engine: Engine) -> None:
+        """An engine became ready."""
+        self._model.labels(engine.name, engine.model_name, engine.model_digest).set(1)
+
+    def saw_request(self, wire: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(wire, status).inc()
+        self._request_seconds.labels(wire).observe(seconds)
+
+    def saw_verdicts(self, verdicts: Iterable[Verdict], slowest: Timings) -> None:
+        """One request's turns were answered."""
+        for verdict in verdicts:
+            self._answers.labels(verdict.answer.emotion, str(verdict.answer.learn_score).lower()).inc()
+            self._confidence.labels("emotion").observe(verdict.family_confidence)
+            self._confidence.labels("learn_score").observe(verdict.learn_score_confidence)
+            self._truncated.inc(verdict.truncated)
+        self._stage_seconds.labels("queue").observe(slowest.queue_ms / 1e3)
+        self._stage_seconds.labels("tokenize").observe(slowest.tokenize_ms / 1e3)
+        self._stage_seconds.labels("infer").observe(slowest.infer_ms / 1e3)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)

@@ -1,0 +1,73 @@
+"""What every wire calls: turns in, verdicts out, with admission before and metrics after the engine."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from emotion_svc.engines.base import Engine
+from emotion_svc.engines.factory import running
+from emotion_svc.errors import EngineUnavailable
+from emotion_svc.schema import Timings, Turn, Verdict
+from emotion_svc.serving.limits import Admission
+from emotion_svc.serving.metrics import Metrics
+
+
+class Answered(NamedTuple):
+    """Verdicts in the order of the turns, and the timings of the slowest of them."""
+
+    verdicts: list[Verdict]
+    slowest: Timings
+
+
+class Service:
+    """An engine that is sent work only while it is ready, and no more than the service takes."""
+
+    def __init__(self, engine: Engine, admission: Admission, metrics: Metrics) -> None:
+        self._engine, self._admission, self._metrics = engine, admission, metrics
+        self._is_ready = False
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """Ready inside, with the engine started and past its canary. Raises `errors.SetupError`."""
+        async with running(self._engine):
+            self._metrics.saw_engine(self._engine)
+            self._is_ready = True
+            try:
+                yield
+            finally:
+                self._is_ready = False
+
+    @property
+    def engine(self) -> Engine:
+        """The engine.
+
+        Raises:
+            EngineUnavailable: it is not ready.
+        """
+        if not self._is_ready:
+            raise EngineUnavailable("the engine is not ready: it is starting or stopping; come back later")
+        return self._engine
+
+    async def classify(self, turns: Sequence[Turn]) -> Answered:
+        """Verdicts for the turns, in the same order.
+
+        Raises:
+            EngineUnavailable: the engine is not ready, or failed.
+            Overloaded: there is more in work than the service takes.
+        """
+        engine = self.engine
+        with self._admission.places(len(turns)):
+            verdicts = await engine.classify(turns)
+        answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]))
+        self._metrics.saw_verdicts(*answered)
+        return answered
+
+
+def _slowest(timings: Sequence[Timings]) -> Timings:
+    if len(timings) == 1:
+        return timings[0]
+    return Timings(
+        queue_ms=max((t.queue_ms for t in timings), default=0.0),
+        tokenize_ms=max((t.tokenize_ms for t in timings), default=0.0),
+        infer_ms=max((t.infer_ms for t in timings), default=0.0),
+    )

@@ -1,0 +1,162 @@
+"""The native wires: a turn or a batch of turns in, answers out; and what tells whether we are alive and ready.
+
+Bodies are read here and not by FastAPI: its validation would repeat the input in its errors, and costs more
+than the whole rest of a request. What it would have put into the OpenAPI document, `operation` puts there.
+"""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+
+from emotion_svc.config import Settings
+from emotion_svc.schema import Answer, Timings, Turn, Verdict
+from emotion_svc.serving.intake import FIELDS, Intake
+from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.problems import ProblemBody
+from emotion_svc.serving.service import Answered, Service
+
+EXAMPLE_TURN: Final = {
+    "previous_question": "Tớ buồn quá.",
+    "previous_answer": "i think a yummy",
+    "response": "Nghe vui quá! Bể Hả, cậu có muốn chơi trò kể tên các loại trái cây bằng tiếng Anh không? "
+    "Name fruits in English!",
+}
+_EXERCISE_TURN: Final = {
+    "previous_question": "Con mèo tiếng Anh là gì?",
+    "previous_answer": "cat",
+    "response": "Chính xác, cat đó! Giỏi quá!",
+}
+
+_PROBLEMS: Final = {
+    413: "A field, the batch or the body is over its limit; nothing was computed.",
+    422: "The body is no turn; the message names the field and what was expected.",
+    500: "A defect of the service.",
+    503: "The engine is not ready, or there is more work than the service takes (see Retry-After).",
+}
+
+
+class Options(BaseModel):
+    """What may stand behind the question mark. A misspelt name is refused, not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detail: bool = Field(default=False, description="Answer with the whole verdict instead of the two keys.")
+
+
+class Answers(BaseModel):
+    """The answers to a batch, in the order of its turns."""
+
+    answers: list[Answer] | list[Verdict]
+
+
+class Alive(BaseModel):
+    """The process runs."""
+
+    status: str = Field(examples=["alive"])
+
+
+class Ready(BaseModel):
+    """The engine has started and passed its canary."""
+
+    status: str = Field(examples=["ready"])
+    engine: str = Field(examples=["embedded"])
+    model: str = Field(examples=["pika-tiny"])
+    model_digest: str
+
+
+def native_wires(service: Service, settings: Settings) -> APIRouter:
+    """`/v1/classify` and `/v1/classify/batch`."""
+    router = APIRouter(tags=["classify"])
+    intake = Intake.of(settings)
+    turn_schema = _turn_schema(settings)
+    batch_schema = {
+        "type": "object",
+        "properties": {"turns": {"type": "array", "items": turn_schema, "maxItems": settings.max_batch}},
+        "required": ["turns"],
+        "additionalProperties": False,
+    }
+
+    @router.post(
+        "/v1/classify",
+        summary="Which face to wear, and whether the child just got an exercise right",
+        responses={200: {"model": Answer | Verdict, "description": "The answer."}, **_problems(_PROBLEMS)},
+        openapi_extra=_takes(turn_schema, {"a game": EXAMPLE_TURN, "an exercise": _EXERCISE_TURN}),
+    )
+    async def classify(request: Request, options: Annotated[Options, Query()]) -> Response:
+        turn = intake.turn(await request.body())
+        answered = await service.classify([turn])
+        return _json(_spell(answered.verdicts[0], options), answered.slowest)
+
+    @router.post(
+        "/v1/classify/batch",
+        summary="The same for several turns, in the same order",
+        responses={200: {"model": Answers, "description": "One answer for each turn."}, **_problems(_PROBLEMS)},
+        openapi_extra=_takes(batch_schema, {"two turns": {"turns": [EXAMPLE_TURN, _EXERCISE_TURN]}}),
+    )
+    async def classify_batch(request: Request, options: Annotated[Options, Query()]) -> Response:
+        turns = intake.batch(await request.body())
+        answered = await service.classify(turns)
+        return _json(_spell_all(answered, options), answered.slowest)
+
+    return router
+
+
+def health_wires(service: Service, metrics: Metrics) -> APIRouter:
+    """`/healthz`, `/readyz` and `/metrics`."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="Whether the process runs")
+    async def alive() -> Alive:
+        return Alive(status="alive")
+
+    @router.get(
+        "/readyz", summary="Whether it may be sent work", responses=_problems({503: "The engine is not ready."})
+    )
+    async def ready() -> Ready:
+        engine = service.engine
+        return Ready(status="ready", engine=engine.name, model=engine.model_name, model_digest=engine.model_digest)
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
+    )
+    async def render_metrics() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _spell(verdict: Verdict, options: Options) -> str:
+    return verdict.model_dump_json() if options.detail else verdict.answer.model_dump_json()
+
+
+def _spell_all(answered: Answered, options: Options) -> str:
+    return '{"answers":[' + ",".join(_spell(verdict, options) for verdict in answered.verdicts) + "]}"
+
+
+def _json(text: str, timings: Timings) -> Response:
+    spent = (
+        f"queue;dur={timings.queue_ms:.3f}, tokenize;dur={timings.tokenize_ms:.3f}, infer;dur={timings.infer_ms:.3f}"
+    )
+    return Response(text, media_type="application/json", headers={"server-timing": spent})
+
+
+def _turn_schema(settings: Settings) -> dict[str, Any]:
+    schema = Turn.model_json_schema()
+    for field in FIELDS:
+        schema["properties"][field]["maxLength"] = settings.max_field_chars
+    return schema
+
+
+def _takes(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """A request body for the OpenAPI document."""
+    content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _problems(descriptions: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ProblemBody, "description": text} for status, text in descriptions.items()}

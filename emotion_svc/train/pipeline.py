@@ -1,0 +1,136 @@
+"""From the lines of `train_data/` to a model directory, step by step."""
+
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer
+
+from emotion_svc.data import read_examples, read_responses
+from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
+from emotion_svc.decoding.slots import Slots, find_slots
+from emotion_svc.decoding.tokens import TurnTokenizer
+from emotion_svc.errors import SetupError
+from emotion_svc.modeldir import ONNX_FILE, Calibration
+from emotion_svc.prompt import prompt_for
+from emotion_svc.schema import Example, ResponseExample
+from emotion_svc.train.baseline import NgramBaseline
+from emotion_svc.train.batches import Batcher
+from emotion_svc.train.calibrate import calibrate
+from emotion_svc.train.checkpoint import write_checkpoint
+from emotion_svc.train.config import DataConfig, TrainConfig
+from emotion_svc.train.exercises import ExerciseMaker
+from emotion_svc.train.export import export_onnx
+from emotion_svc.train.lexicon import Knowledge, load_knowledge
+from emotion_svc.train.model import Decoder, Shape
+from emotion_svc.train.samples import Corpus, Sample, make_epoch
+from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
+from emotion_svc.train.trainer import Trainer
+
+
+class Lines(NamedTuple):
+    """All that was written for training."""
+
+    turns: list[Example]
+    responses: list[ResponseExample]
+    knowledge: Knowledge | None
+
+
+def read_lines(root: Path, data: DataConfig, extra: Sequence[Path] = ()) -> Lines:
+    """Reads the training files below `root`, and whole turns from the `extra` files.
+
+    Raises:
+        DataError: a line is wrong.
+        SetupError: there are no turns at all.
+    """
+    turns = read_examples([*sorted(root.glob(data.turns)), *extra])
+    responses = read_responses(sorted(root.glob(data.responses)))
+    if not turns:
+        raise SetupError(f"no training turns match '{root / data.turns}'; give files with --data")
+    knowledge = load_knowledge(root / data.knowledge) if data.knowledge and data.exercises else None
+    return Lines(turns, responses, knowledge)
+
+
+def texts_of(lines: Lines) -> list[str]:
+    """All texts, for the tokenizer. The lexicon counts twice: its words must not fall to pieces."""
+    texts = [text for t in lines.turns for text in (t.previous_question, t.previous_answer, t.response)]
+    texts += [r.response for r in lines.responses]
+    if lines.knowledge:
+        for word in lines.knowledge.words:
+            texts += [word.en, *word.sentence, word.clue or "", *word.vi, *word.ear] * 2
+        texts += [form for forms in lines.knowledge.forms.values() for form in forms]
+        texts += [r.response for reactions in lines.knowledge.reactions.values() for r in reactions]
+    return texts
+
+
+class Run:
+    """One training run in a directory of its own: tokenizer.json, state.pt, log.jsonl, and `model/` at the end.
+
+    Args:
+        config: the settings; a run is resumed only with the same ones.
+        lines: what is trained on.
+        dev: held-out turns for the log and the calibration.
+        out: the run's directory.
+    """
+
+    def __init__(self, config: TrainConfig, lines: Lines, dev: Sequence[Example], out: Path) -> None:
+        self.config, self._lines, self._dev, self._out = config, lines, list(dev), out
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.tokenizer: Tokenizer = train_tokenizer(texts_of(lines), config.model.vocab)
+        self.tokenizer.save(str(out / "tokenizer.json"))
+        index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
+        self.slots: Slots = find_slots(self.tokenizer, index)
+        tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
+        self.batcher = Batcher(tokens, self.slots, label_noise=config.optim.label_noise)
+
+    def train(self, *, progress: bool = True) -> Decoder:
+        """Trains, or goes on with a stopped run; returns the averaged network."""
+        shape = self.config.model
+        model = Decoder(
+            Shape(
+                vocab=self.tokenizer.get_vocab_size(),
+                hidden=shape.hidden,
+                intermediate=shape.intermediate,
+                layers=shape.layers,
+                heads=shape.heads,
+            ),
+            self.config.optim.dropout,
+        )
+        trainer = Trainer(model, self.batcher, self.slots, self._epochs(), self._dev, self.config, self._out)
+        trainer.resume()
+        trainer.run(progress=progress)
+        return trainer.average
+
+    def _epochs(self) -> "_Epochs":
+        lines, data = self._lines, self.config.data
+        exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
+        teacher = None
+        if data.teacher_share or data.crops:
+            teacher = NgramBaseline().fit(lines.turns, lines.responses).families
+        return _Epochs(Corpus(lines.turns, lines.responses, exercises, teacher), self.config)
+
+    def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
+        """Writes checkpoint, int8 graph and calibration to `model/`; the old directory is replaced."""
+        directory = self._out / "model"
+        shutil.rmtree(directory, ignore_errors=True)
+        write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
+        export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
+        return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
+
+
+class _Epochs:
+    """Makes an epoch's samples from (seed, epoch), and keeps the last, which is asked for again."""
+
+    def __init__(self, corpus: Corpus, config: TrainConfig) -> None:
+        self._corpus, self._config = corpus, config
+        self._last: tuple[int, list[Sample]] | None = None
+
+    def __call__(self, epoch: int) -> list[Sample]:
+        if self._last is None or self._last[0] != epoch:
+            rng = random.Random(self._config.seed * 10_007 + epoch)
+            self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng)
+        return self._last[1]

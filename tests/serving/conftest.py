@@ -1,0 +1,84 @@
+"""Apps behind a real uvicorn on a socket of the loopback, and the client that talks to them."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import pytest
+
+from emotion_svc.config import Settings
+from emotion_svc.engines.base import Engine
+from emotion_svc.engines.embedded import EmbeddedEngine
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.schema import Answer
+from emotion_svc.serving.app import create_app
+from emotion_svc.serving.run import Server, bind
+
+START_S = 30
+"""Far more than a start takes; it only ends a test that would hang."""
+
+TABLE = {
+    "Chính xác, cat đó!": Answer(emotion="thats_right", learn_score=True),
+    "Đừng buồn nhé.": Answer(emotion="encouraging", learn_score=False),
+}
+
+
+@contextmanager
+def listening(engine: Engine, settings: Settings) -> Iterator[httpx.Client]:
+    app = create_app(engine, settings)
+    sock = bind("127.0.0.1", 0)
+    urls: list[str] = []
+    listens = threading.Event()
+
+    def on_listening(url: str) -> None:
+        urls.append(url)
+        listens.set()
+
+    server = Server(app, sock, on_listening)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.run_with(app))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert listens.wait(START_S)
+        with httpx.Client(base_url=urls[0], timeout=START_S) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(START_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., httpx.Client]]:
+    """Starts a server for one test: `serve(engine, **settings)` gives its client."""
+    with ExitStack() as stack:
+
+        def start(engine: Engine | None = None, **settings: int) -> httpx.Client:
+            return stack.enter_context(listening(engine or ScriptedEngine(TABLE), Settings(**settings)))  # type: ignore[arg-type]
+
+        yield start
+
+
+@pytest.fixture(scope="package")
+def scripted_engine() -> ScriptedEngine:
+    return ScriptedEngine(TABLE)
+
+
+@pytest.fixture(scope="package")
+def client(scripted_engine: ScriptedEngine) -> Iterator[httpx.Client]:
+    """A server with the usual limits whose engine answers from `TABLE`."""
+    with listening(scripted_engine, Settings()) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def shipped() -> Iterator[httpx.Client]:
+    """A server with the shipped model."""
+    with listening(EmbeddedEngine(), Settings()) as client:
+        yield client

@@ -1,0 +1,115 @@
+"""Bodies over the limit and work over the limit."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx
+import pytest
+
+from emotion_svc.config import Settings
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.errors import Overloaded
+from emotion_svc.schema import Turn, Verdict
+from emotion_svc.serving.app import create_app
+from emotion_svc.serving.limits import Admission
+
+TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
+MIB = 1024 * 1024
+
+
+def chunks(total: int, size: int = 64 * 1024) -> Iterator[bytes]:
+    yield b'{"response":"'
+    for _ in range(total // size):
+        yield b"a" * size
+
+
+def test_a_body_over_the_limit_is_refused_with_the_limit(client: httpx.Client) -> None:
+    answer = client.post("/v1/classify", content=b"a" * (2 * MIB))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["message"] == f"body: {2 * MIB} bytes; the limit is {MIB} bytes"
+
+
+def test_a_body_that_does_not_say_its_length_is_counted(client: httpx.Client) -> None:
+    answer = client.post("/v1/classify", content=chunks(2 * MIB))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["message"] == f"body: more than {MIB} bytes; the limit is {MIB} bytes"
+
+
+def test_a_body_of_exactly_the_limit_is_read(client: httpx.Client) -> None:
+    assert client.post("/v1/classify", content=b" " * MIB).status_code == 422
+    assert client.post("/v1/classify", content=b" " * (MIB + 1)).status_code == 413
+
+
+def test_the_connection_can_be_used_again_after_a_refusal(client: httpx.Client) -> None:
+    assert client.post("/v1/classify", content=b"a" * (2 * MIB)).status_code == 413
+    assert client.post("/v1/classify", json=TURN).status_code == 200
+
+
+def test_a_body_without_end_is_cut_off(client: httpx.Client) -> None:
+    host, port = str(client.base_url.host), client.base_url.port
+    assert port is not None
+    sent = 0
+    with socket.create_connection((host, port), timeout=10) as sock:
+        sock.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        with pytest.raises(ConnectionError):
+            while sent < 256 * MIB:
+                sock.sendall(chunk)
+                sent += len(chunk)
+    assert sent < 64 * MIB
+    assert client.post("/v1/classify", json=TURN).status_code == 200
+
+
+def test_a_caller_that_goes_away_in_the_middle_disturbs_nobody(serve: Callable[..., httpx.Client]) -> None:
+    engine = ScriptedEngine()
+    client = serve(engine)
+    assert client.base_url.port is not None
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as sock:
+        sock.sendall(b'POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"response"')
+    gone = 'emotion_svc_requests_total{status="499",wire="/v1/classify"} 1.0'
+    assert any(gone in client.get("/metrics").text for _ in range(500))
+    assert client.post("/v1/classify", json=TURN).status_code == 200
+    assert len(engine.seen) == 2  # the canary and the one above
+
+
+class Gate(ScriptedEngine):
+    """Answers the canary at once, and everything else when it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.opened = asyncio.Semaphore(0), asyncio.Event()
+
+    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        if self.seen:
+            self.entered.release()
+            await self.opened.wait()
+        return await super().classify(turns)
+
+
+async def test_work_over_the_limit_is_refused_at_once_and_can_come_back_later() -> None:
+    gate = Gate()
+    app = create_app(gate, Settings(max_in_flight=2, max_batch=2))
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        waiting = asyncio.create_task(client.post("/v1/classify/batch", json={"turns": [TURN, TURN]}))
+        await gate.entered.acquire()
+
+        refused = await client.post("/v1/classify", json=TURN)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        problem = refused.json()["error"]
+        assert (problem["kind"], problem["retryable"]) == ("overloaded", True)
+        assert "2 turns are in work, and the limit is 2" in problem["message"]
+
+        gate.opened.set()
+        assert (await waiting).status_code == 200
+        assert (await client.post("/v1/classify", json=TURN)).status_code == 200
+
+
+def test_places_are_free_again_after_a_failure() -> None:
+    admission = Admission(1)
+    with pytest.raises(RuntimeError, match="engine"), admission.places(1):
+        raise RuntimeError("engine")
+    with admission.places(1), pytest.raises(Overloaded), admission.places(1):
+        pytest.fail("there was no place")

@@ -1,0 +1,91 @@
+"""JSON Lines: one line for one line, in order, a few in memory at a time."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from emotion_svc.engines.factory import running
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.errors import EngineUnavailable
+from emotion_svc.schema import Answer, Verdict
+from emotion_svc.serving.intake import Intake
+from emotion_svc.serving.lines import Line, answer_lines, read_lines
+
+INTAKE = Intake(max_field_chars=20, max_batch=1)
+
+
+def turn(response: str) -> bytes:
+    return json.dumps({"previous_question": "", "previous_answer": "", "response": response}).encode() + b"\n"
+
+
+async def answers(engine: ScriptedEngine, lines: Iterable[bytes], *, with_detail: bool = False) -> list[Line]:
+    async with running(engine):
+        chunks = answer_lines(engine, INTAKE, lines, max_bytes=100, with_detail=with_detail)
+        return [line async for chunk in chunks for line in chunk]
+
+
+async def test_good_lines_are_answered_and_bad_ones_have_their_problem_in_their_place() -> None:
+    engine = ScriptedEngine(
+        {"a": Answer(emotion="sad", learn_score=False), "b": Answer(emotion="calm", learn_score=True)}
+    )
+    lines = await answers(
+        engine, [turn("a"), b"no json\n", turn("b"), turn("x" * 21), b"\n", turn("c" * 90), turn("a")]
+    )
+    assert [line.number for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+    rows = [json.loads(line.text) for line in lines]
+    assert [row.get("emotion") or row["error"]["kind"] for row in rows] == [
+        "sad",
+        "invalid_turn",
+        "calm",
+        "too_large",
+        "invalid_turn",
+        "too_large",
+        "sad",
+    ]
+    assert [line.error is None for line in lines] == [True, False, True, False, False, False, True]
+    assert lines[3].error == "response: 21 characters; the limit is 20"
+    assert lines[5].error == "line: more than 100 bytes; that is the limit"
+
+
+async def test_with_detail_each_line_is_a_verdict() -> None:
+    [line] = await answers(ScriptedEngine(), [turn("a")], with_detail=True)
+    assert Verdict.model_validate_json(line.text).engine == "scripted"
+
+
+async def test_answers_come_before_the_input_has_ended() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield turn("a")
+
+    async with running(ScriptedEngine()) as engine:
+        chunks = answer_lines(engine, INTAKE, endless(), max_bytes=100, with_detail=False)
+        first, second = await anext(chunks), await anext(chunks)
+    assert [line.number for line in (*first, *second)] == list(range(1, len(first) + len(second) + 1))
+
+
+async def test_an_engine_that_fails_is_no_bad_line() -> None:
+    with pytest.raises(EngineUnavailable):
+        await answers(ScriptedEngine({"a": EngineUnavailable("gone")}), [turn("a")])
+
+
+async def test_a_line_of_exactly_the_limit_is_answered() -> None:
+    longest = turn("a" * 20).rstrip().ljust(100) + b"\n"
+    assert [line.error is None for line in await answers(ScriptedEngine(), [longest, b" " + longest])] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (b"", []),
+        (b"a\nbb\n", [b"a\n", b"bb\n"]),
+        (b"a\n\nb", [b"a\n", b"\n", b"b"]),
+        (b"1234\n", [b"1234\n"]),
+        (b"12345\nb\n", [b"12345", b"b\n"]),
+        (b"1234567890123\nb\n", [b"12345", b"b\n"]),
+        (b"1234567890123", [b"12345"]),
+    ],
+)
+def test_a_line_over_the_limit_is_read_only_so_far_that_it_is_seen_to_be(text: bytes, lines: list[bytes]) -> None:
+    assert list(read_lines(io.BytesIO(text), max_bytes=4)) == lines

@@ -1,0 +1,174 @@
+"""The process: what it prints, how it refuses to start, how it stops, and several workers."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from emotion_svc.errors import SetupError
+from emotion_svc.schema import ALL_ANSWERS
+from emotion_svc.serving.run import bind, url_of
+from emotion_svc.serving.wires import EXAMPLE_TURN
+
+WAIT_S = 60
+"""Far more than a start or a stop takes; it only ends a test that would hang."""
+
+
+class Process:
+    """`emotion-svc serve` on a free port, up to its greeting."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "emotion_svc", "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.popen.stdout is not None
+        self.greeting = [self.popen.stdout.readline().strip() for _ in range(3)]
+        self.url = self.greeting[0].split()[-1]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
+        """Asks the process to stop; gives what it wrote to stderr."""
+        self.popen.send_signal(how)
+        return self.popen.communicate(timeout=WAIT_S)[1]
+
+    @property
+    def workers(self) -> list[int]:
+        """The ids of its worker processes."""
+        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start_one(*arguments: str) -> Process:
+        started.append(Process(*arguments))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        if process.popen.poll() is None:
+            process.stop()
+
+
+def test_the_greeting_shows_the_url_the_docs_and_a_call_that_works(start: Callable[..., Process]) -> None:
+    process = start()
+    assert process.greeting[0] == f"Serving  {process.url}"
+    assert process.greeting[1] == f"Docs     {process.url}/docs"
+    assert httpx.get(f"{process.url}/docs").status_code == 200
+    label, command, *arguments = shlex.split(process.greeting[2])
+    assert (label, command, arguments[:2]) == ("Try", "curl", ["-s", f"{process.url}/v1/classify"])
+    body = arguments[arguments.index("-d") + 1]
+    assert json.loads(body) == EXAMPLE_TURN
+    assert httpx.post(arguments[1], content=body).text in ALL_ANSWERS
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_was_asked_for_is_no_failure(start: Callable[..., Process], how: signal.Signals) -> None:
+    process = start()
+    with httpx.Client(base_url=process.url) as client:
+        client.get("/healthz")  # its connection stays open, and does not hold up the stop
+        log = process.stop(how)
+    assert process.popen.returncode == 0
+    assert [json.loads(line)["event"] for line in log.splitlines()] == ["request"]
+
+
+def test_the_log_of_a_process_holds_no_word_of_a_turn(start: Callable[..., Process]) -> None:
+    process = start()
+    turn = dict.fromkeys(EXAMPLE_TURN, "Zanzibar")
+    for body in (turn, turn | {"response": ["Zanzibar"]}, turn | {"response": "Zanzibar" * 1000}):
+        httpx.post(f"{process.url}/v1/classify", json=body)
+    with socket.create_connection((httpx.URL(process.url).host, httpx.URL(process.url).port or 0)) as sock:
+        sock.sendall(b"Zanzibar\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 400 ")
+    log = process.stop()
+    assert [json.loads(line).get("status") for line in log.splitlines()] == [200, 422, 413, None]
+    assert "Zanzibar" not in log
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "emotion_svc", "serve", "--port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_does_not_exist_ends_the_start_with_one_line(workers: str) -> None:
+    done = run("--model", "/nowhere", "--workers", workers)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("emotion-svc: model directory '/nowhere' does not exist; give a directory with")
+
+
+def test_a_damaged_model_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "emotion_svc" / "model"
+    for file in shipped.iterdir():
+        if file.name != "calibration.json":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.int8.onnx").write_bytes((shipped / "model.int8.onnx").read_bytes()[:10_000])
+    done = run("--model", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert f"cannot load '{tmp_path}/model.int8.onnx'" in line
+
+
+def test_a_taken_port_ends_the_start_with_one_line() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run("--port", str(port))
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"emotion-svc: cannot listen on 127.0.0.1:{port}: Address already in use; choose another")
+
+
+def test_a_wrong_setting_ends_the_start_with_one_line() -> None:
+    done = run(EMOTION_SVC_MAX_BATCH="many")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "setting 'max_batch' (EMOTION_SVC_MAX_BATCH)" in line
+
+
+def test_several_workers_share_the_port_and_stop_together(start: Callable[..., Process]) -> None:
+    process = start("--workers", "2")
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(
+            threads.map(
+                lambda _: httpx.post(f"{process.url}/v1/classify", json=EXAMPLE_TURN, timeout=WAIT_S), range(32)
+            )
+        )
+    assert {reply.status_code for reply in replies} == {200}
+    assert len({reply.text for reply in replies}) == 1
+    workers = process.workers
+    assert len(workers) == 2
+    process.stop()
+    assert process.popen.returncode == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_url_is_one_that_can_be_called(host: str, url: str) -> None:
+    with bind(host, 0) as sock:
+        assert url_of(sock) == f"http://{url}:{sock.getsockname()[1]}"
+
+
+def test_an_unknown_host_is_refused() -> None:
+    with pytest.raises(SetupError, match=r"cannot listen on no\.such\.host\.invalid:0: "):
+        bind("no.such.host.invalid", 0)

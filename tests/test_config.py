@@ -1,0 +1,77 @@
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from emotion_svc.config import ConfigError, Settings, Variants, load_settings
+from emotion_svc.decoding.choice import VariantPolicy
+from emotion_svc.schema import MAX_FIELD_CHARS
+
+
+def test_without_any_setting_the_shipped_model_is_served_on_loopback() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.engine, settings.model) == ("127.0.0.1", 30030, "embedded", None)
+    assert (settings.max_field_chars, settings.max_batch, settings.max_body_bytes) == (MAX_FIELD_CHARS, 256, 2**20)
+
+
+def test_the_environment_sets_what_is_not_given_and_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_SVC_PORT", "8080")
+    monkeypatch.setenv("EMOTION_SVC_WORKERS", "2")
+    settings = load_settings(port=9090, workers=None)
+    assert (settings.port, settings.workers) == (9090, 2)
+
+
+def test_the_environment_of_settings_gives_them_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(host="0.0.0.0", model="/models/x", threads=2, variants="first", max_batch=7)
+    for name, value in settings.environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
+def test_a_misspelt_variable_is_refused_and_the_known_ones_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_SVC_MAX_BACTH", "9")
+    with pytest.raises(ConfigError, match=r"no such setting: EMOTION_SVC_MAX_BACTH; .*EMOTION_SVC_MAX_BATCH"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "65536"),
+        ("port", "-1"),
+        ("port", "http"),
+        ("workers", "0"),
+        ("threads", "0"),
+        ("engine", "scripted"),
+        ("engine", ""),
+        ("model", ""),
+        ("variants", "random"),
+        ("max_body_bytes", "1MB"),
+        ("max_field_chars", "0"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"EMOTION_SVC_{name.upper()}", value)
+    with pytest.raises(ConfigError, match=rf"setting '{name}' \(EMOTION_SVC_{name.upper()}\): .*, found '{value}'"):
+        load_settings()
+
+
+def test_a_batch_that_could_never_be_admitted_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"max_in_flight \(8\) must be at least max_batch \(9\)"):
+        load_settings(max_in_flight=8, max_batch=9)
+
+
+def test_the_vllm_engine_is_not_loaded_several_times() -> None:
+    with pytest.raises(ConfigError, match=r"workers \(2\) must be 1 with the engine vllm"):
+        load_settings(engine="vllm", workers=2)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_variants_are_those_that_decoding_knows() -> None:
+    assert get_args(Variants) == get_args(VariantPolicy)

@@ -1,0 +1,48 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotion_svc.text import normalize
+
+ANY_TEXT = st.text(st.characters())  # lone surrogates, controls and unassigned characters too
+
+
+@pytest.mark.parametrize(
+    ("raw", "normal"),
+    [
+        ("Chính xác!", "Chính xác!"),
+        (unicodedata.normalize("NFD", "Giỏi quá, đúng rồi!"), "Giỏi quá, đúng rồi!"),
+        ("  a \t b\r\nc ", "a b c"),
+        ("a\u00a0b\u2003c\u2028d", "a b c d"),
+        ("zero\u200bwidth\u200d and\ufeff bom", "zerowidth and bom"),
+        ("nul\x00 bell\x07 escape\x1b", "nul bell escape"),
+        ("right\u202eto\u202cleft", "righttoleft"),
+        ("half \ud83d an emoji \udc00", "half an emoji"),
+        ("whole 😀 emoji", "whole 😀 emoji"),
+        ("\u200b\x00\ufeff", ""),
+        ("", ""),
+    ],
+)
+def test_invisible_and_invalid_characters_go_and_white_space_is_one_space(raw: str, normal: str) -> None:
+    assert normalize(raw) == normal
+
+
+@given(ANY_TEXT)
+def test_normal_text_stays_as_it_is(text: str) -> None:
+    once = normalize(text)
+    assert normalize(once) == once
+
+
+@given(ANY_TEXT)
+def test_the_same_text_in_nfc_and_nfd_is_the_same(text: str) -> None:
+    assert normalize(unicodedata.normalize("NFD", text)) == normalize(unicodedata.normalize("NFC", text))
+
+
+@given(ANY_TEXT)
+def test_normal_text_is_one_line_that_can_be_encoded(text: str) -> None:
+    normal = normalize(text)
+    assert len(normal.splitlines()) <= 1
+    assert normal == normal.strip()
+    normal.encode("utf-8")
