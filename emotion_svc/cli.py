@@ -7,8 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Annotated, BinaryIO
 
 import typer
@@ -39,10 +38,8 @@ def classify(
     previous_answer: Annotated[str | None, typer.Option(help="What the child answered; may be ''.")] = None,
     response: Annotated[str | None, typer.Option(help="What Pika is about to say.")] = None,
     input_: Annotated[
-        Path | None,
-        typer.Option(
-            "--input", exists=True, dir_okay=False, allow_dash=True, help="Turns as JSON Lines instead; - is stdin."
-        ),
+        typer.FileBinaryRead | None,
+        typer.Option("--input", metavar="FILE|-", help="Turns as JSON Lines instead; - reads stdin."),
     ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="The whole verdict instead of the answer alone.")] = False,
     engine: EngineOption = None,
@@ -59,12 +56,8 @@ def classify(
         settings = load_settings(engine=engine, model=model)
         if input_ is None:
             print(asyncio.run(_answer_one(settings, fields, with_detail=detail)))
-            return
-        with ExitStack() as stack:
-            file = sys.stdin.buffer if str(input_) == "-" else stack.enter_context(input_.open("rb"))
-            total = None if file is sys.stdin.buffer else _count_lines(input_)
-            bad = asyncio.run(_answer_file(settings, file, total, with_detail=detail))
-    raise typer.Exit(1 if bad else 0)
+        elif asyncio.run(_answer_file(settings, input_, with_detail=detail)):
+            raise typer.Exit(1)
 
 
 @main.command()
@@ -93,7 +86,7 @@ async def _answer_one(settings: Settings, fields: dict[str, str | None], *, with
     return verdict.model_dump_json() if with_detail else verdict.answer.model_dump_json()
 
 
-async def _answer_file(settings: Settings, file: BinaryIO, total: int | None, *, with_detail: bool) -> int:
+async def _answer_file(settings: Settings, file: BinaryIO, *, with_detail: bool) -> int:
     """Writes one line for each line of the file; returns how many lines were bad."""
     from tqdm import tqdm
 
@@ -104,7 +97,7 @@ async def _answer_file(settings: Settings, file: BinaryIO, total: int | None, *,
     bad = 0
     limit = settings.max_body_bytes
     # disable=None: no bar where stderr is no terminal.
-    with tqdm(total=total, unit=" turns", file=sys.stderr, disable=None) as bar:
+    with tqdm(total=_count_lines(file), unit=" turns", file=sys.stderr, disable=None) as bar:
         async with running(create_engine(settings)) as engine:
             lines = read_lines(file, limit)
             async for chunk in answer_lines(
@@ -120,9 +113,14 @@ async def _answer_file(settings: Settings, file: BinaryIO, total: int | None, *,
     return bad
 
 
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
+def _count_lines(file: BinaryIO) -> int | None:
+    """How many lines are left in a file; None for a pipe, which can be read only once."""
+    if not file.seekable():
+        return None
+    start = file.tell()
+    count = sum(1 for _ in file)
+    file.seek(start)
+    return count
 
 
 def _greet(url: str) -> None:

@@ -12,8 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from emotion_svc.taxonomy import LABELS, Family, Label
 from emotion_svc.text import normalize
 
-MAX_FIELD_CHARS: Final = 4_000
-
 Slice = Literal["core", "trap", "mixed", "asr", "style", "attack"]
 
 

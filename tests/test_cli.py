@@ -5,7 +5,9 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ def test_what_is_no_turn_is_told_in_one_line_without_the_text(change: dict[str, 
         ([], "missing --previous-question, --previous-answer, --response"),
         (["--response", "x"], "missing --previous-question, --previous-answer"),
         (["--input", "-", "--response", "x"], "not both"),
-        (["--input", "/nowhere.jsonl"], "does not exist"),
+        (["--input", "/nowhere.jsonl"], "No such file"),
         (["--respond", "x"], "No such option"),
     ],
 )
@@ -157,6 +159,7 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_only_answers(tmp_path: Path) 
     file = tmp_path / "turns.jsonl"
     file.write_bytes(jsonl(EXAMPLE, EXAMPLE))
     terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
     done = subprocess.run(
         [sys.executable, "-m", "emotion_svc", "classify", "--input", str(file)],
         stdout=subprocess.PIPE,
@@ -164,6 +167,15 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_only_answers(tmp_path: Path) 
         check=True,
     )
     os.close(stderr)
-    assert b"2/2" in os.read(terminal, 10_000)
-    os.close(terminal)
+    assert b"2/2" in read_all(terminal)
     assert len(done.stdout.splitlines()) == 2
+
+
+def read_all(terminal: int) -> bytes:
+    """What was written to the other end of a terminal that is closed by now."""
+    parts = []
+    with suppress(OSError):  # this is how a closed terminal ends
+        while part := os.read(terminal, 10_000):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts)

@@ -5,13 +5,12 @@ from pydantic import ValidationError
 
 from emotion_svc.config import ConfigError, Settings, Variants, load_settings
 from emotion_svc.decoding.choice import VariantPolicy
-from emotion_svc.schema import MAX_FIELD_CHARS
 
 
 def test_without_any_setting_the_shipped_model_is_served_on_loopback() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.engine, settings.model) == ("127.0.0.1", 30030, "embedded", None)
-    assert (settings.max_field_chars, settings.max_batch, settings.max_body_bytes) == (MAX_FIELD_CHARS, 256, 2**20)
+    assert (settings.max_field_chars, settings.max_batch, settings.max_body_bytes) == (4000, 256, 2**20)
 
 
 def test_the_environment_sets_what_is_not_given_and_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:

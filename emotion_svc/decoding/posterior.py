@@ -1,13 +1,13 @@
 """Probabilities of a slot's values, from logits or from the log-probabilities of generated tokens."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from emotion_svc.decoding.index import AnswerIndex
-from emotion_svc.decoding.language import FORCED_OPENING
 from emotion_svc.schema import ALL_ANSWERS, Answer
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 
@@ -36,6 +36,9 @@ class Posteriors(NamedTuple):
     learn_score_true: float
 
 
+Slot = Literal["emotion", "learn_score"]
+
+
 class Step(NamedTuple):
     """One generated token and the log-probabilities, after the grammar's mask, of the tokens it was chosen from."""
 
@@ -43,69 +46,61 @@ class Step(NamedTuple):
     logprobs: Mapping[int, float]
 
 
-def posteriors_from_steps(index: AnswerIndex, steps: Sequence[Step], *, opening: str = FORCED_OPENING) -> Posteriors:
-    """Posteriors of both slots from one generated answer, for any tokenizer.
+def slot_posterior(
+    slot: Slot, index: AnswerIndex, steps: Sequence[Step], *, said: str, temperature: float = 1.0
+) -> Floats:
+    """The posterior of one slot from generated tokens, for any tokenizer.
 
-    Labels may be several tokens long. At each step, the probability of every token that was not taken goes to
-    the labels that it could still have become, in equal parts (what the model would have said there was not
-    computed); labels that share their first token, as a family's do, keep the right sum. `learn_score` is
-    read off the path that was taken, so it is conditional on the generated label.
+    A value may be several tokens long, so what a token that was not taken would have led to was not computed:
+    its probability goes to the values that it leaves open, in equal parts (of `emotion`: to the families, and
+    in a family to its labels). Tokens that leave open what the taken one does count as taken. So the sum over
+    a family is exact where its labels begin with the same token, and everything is exact where each value is
+    one token. What the steps leave open in the end is shared out in the same way.
 
     Args:
-        index: the grammar of what follows `opening`.
-        steps: the generated tokens, in order, up to the end of the answer.
-        opening: what stood before the first generated token.
+        slot: the slot that is read.
+        index: the grammar of what follows `said`.
+        steps: the generated tokens, in order; an answer's beginning is enough.
+        said: the part of the answer that stood before the first of them.
+        temperature: what each step's log-probabilities are divided by.
+
+    Returns:
+        `emotion`: shape (23,), in the order of `taxonomy.LABELS`; `learn_score`: shape (2,), false and true.
 
     Raises:
-        ValueError: the tokens are no complete answer.
+        ValueError: a token has probability that the grammar does not allow there, or was taken without having any.
     """
-    emotion = dict.fromkeys(LABELS, 0.0)
-    values = {True: 0.0, False: 0.0}
-    label_mass = value_mass = 1.0
-    text, state = opening, index.initial_state
-    for step in steps:
+    state, rest = index.initial_state, 1.0
+    posterior = np.zeros(len(_VALUES[slot]))
+    for number, step in enumerate(steps, 1):
         allowed = index.allowed(state)
-        weights = {t: np.exp(p) for t, p in step.logprobs.items() if t in allowed}
-        total = sum(weights.values())
-        if step.token_id not in weights or not total > 0:
-            raise ValueError(f"token {step.token_id} is not allowed after {text!r}")
-        before = _reachable(text)
-        for token_id, weight in weights.items():
-            reached = _reachable(text + index.text_of([token_id]).decode())
-            if token_id == step.token_id or not reached:
-                continue
-            label_gain, value_gain = label_mass * weight / total, value_mass * weight / total
-            if len(_labels(before)) > 1:
-                for label in (labels := _labels(reached)):
-                    emotion[label] += label_gain / len(labels)
-            elif len(_values(before)) > 1:
-                for value in (left := _values(reached)):
-                    values[value] += value_gain / len(left)
-        share = weights[step.token_id] / total
-        if len(_labels(before)) > 1:
-            label_mass *= share
-        elif len(_values(before)) > 1:
-            value_mass *= share
-        text, state = text + index.text_of([step.token_id]).decode(), allowed[step.token_id]
-    taken = Answer.model_validate_json(text) if text in ALL_ANSWERS else None
-    if taken is None:
-        raise ValueError(f"{len(steps)} tokens are no complete answer")
-    emotion[taken.emotion] += label_mass
-    values[taken.learn_score] += value_mass
-    labels_array = np.array([emotion[label] for label in LABELS])
-    return Posteriors(labels_array / labels_array.sum(), values[True] / (values[True] + values[False]))
+        likely = {token_id: p for token_id, p in step.logprobs.items() if np.exp(p) > 0}
+        if step.token_id not in likely or not likely.keys() <= allowed.keys():
+            raise ValueError(f"token {number} was chosen from {len(likely)}, not only from the grammar's {len(allowed)}")
+        after = {token_id: _left_open(slot, said + index.text_of([token_id]).decode()) for token_id in likely}
+        taken = 0.0
+        for token_id, share in zip(likely, softmax(np.array(list(likely.values())), temperature), strict=True):
+            if np.array_equal(after[token_id], after[step.token_id]):
+                taken += float(share)
+            else:
+                posterior += rest * share * after[token_id]
+        rest *= taken
+        said, state = said + index.text_of([step.token_id]).decode(), allowed[step.token_id]
+    return posterior + rest * _left_open(slot, said)
 
 
-def _reachable(prefix: str) -> list[Answer]:
-    return [answer for text, answer in _PARSED if text.startswith(prefix)]
+@cache
+def _left_open(slot: Slot, said: str) -> Floats:
+    """One unit of probability over the values that an answer that begins with `said` may still have."""
+    values = _VALUES[slot]
+    counts = np.zeros(len(values))
+    for text, answer in _PARSED:
+        if text.startswith(said):
+            counts[values.index(getattr(answer, slot))] = 1
+    if slot == "emotion":
+        counts /= np.maximum(1, _IN_FAMILY @ (counts @ _IN_FAMILY))
+    return counts / counts.sum()
 
 
-def _labels(answers: Iterable[Answer]) -> list[Any]:
-    return list(dict.fromkeys(answer.emotion for answer in answers))
-
-
-def _values(answers: Iterable[Answer]) -> list[bool]:
-    return list(dict.fromkeys(answer.learn_score for answer in answers))
-
-
+_VALUES: Final[dict[Slot, tuple[Any, ...]]] = {"emotion": LABELS, "learn_score": (False, True)}
 _PARSED: Final = [(text, Answer.model_validate_json(text)) for text in ALL_ANSWERS]

@@ -59,11 +59,17 @@ class TurnTokenizer:
             ids += own
             if variable is None:
                 continue
-            field, limit = self.field_ids(getattr(turn, variable)), FIELD_TOKENS[variable]
-            if len(field) > limit:
-                field, truncated = field[: limit // 2] + field[-(limit - limit // 2) :], True
+            field, was_cut = cut(self.field_ids(getattr(turn, variable)), FIELD_TOKENS[variable])
             ids += field
+            truncated |= was_cut
         return Encoded(ids, truncated)
 
     def _own(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def cut(ids: list[int], limit: int) -> tuple[list[int], bool]:
+    """At most `limit` ids, start and end kept and the middle left out, and whether any was."""
+    if len(ids) <= limit:
+        return ids, False
+    return ids[: limit // 2] + ids[-(limit - limit // 2) :], True

@@ -1,7 +1,7 @@
 """The native wires: a turn or a batch of turns in, answers out; and what tells whether we are alive and ready.
 
-Bodies are read here and not by FastAPI: its validation would repeat the input in its errors, and costs more
-than the whole rest of a request. What it would have put into the OpenAPI document, `operation` puts there.
+Bodies are read by `intake` and not by FastAPI, whose validation repeats the input in its errors, refuses lone
+surrogates and checks an answer a second time. What it would have put into the OpenAPI document, `_takes` does.
 """
 
 from typing import Annotated, Any, Final

@@ -1,16 +1,17 @@
 """Samples to tensors: prompt, answer, and what is to be learnt at the answer's positions."""
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from emotion_svc.decoding.slots import Slots
-from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer
+from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
+from emotion_svc.train.bpe_dropout import SeededBpe
 from emotion_svc.train.samples import Sample
 
 
@@ -34,16 +35,14 @@ class Batcher:
 
     def __init__(self, tokens: TurnTokenizer, slots: Slots, *, label_noise: float) -> None:
         self._tokens, self._slots, self._label_noise = tokens, slots, label_noise
+        self._bpe = SeededBpe(tokens.field_tokenizer)
 
-    def encode(self, samples: Sequence[Sample], bpe_dropout: float) -> list[list[int]]:
+    def encode(self, samples: Sequence[Sample], bpe_dropout: float, rng: random.Random) -> list[list[int]]:
         """The prompt of each sample up to the forced opening, with `bpe_dropout` on the fields' pieces."""
-        fields = [[getattr(s, name) for s in samples] for name in ("question", "answer", "response")]
-        tokenizer = self._tokens.field_tokenizer
-        tokenizer.model.dropout = bpe_dropout or None
         columns = [
-            _cut_all(tokenizer, texts, limit) for texts, limit in zip(fields, FIELD_TOKENS.values(), strict=True)
+            [cut(ids, limit)[0] for ids in self._bpe.encode([getattr(s, name) for s in samples], bpe_dropout, rng)]
+            for name, limit in zip(("question", "answer", "response"), FIELD_TOKENS.values(), strict=True)
         ]
-        tokenizer.model.dropout = None
         own = [ids for _, ids in self._tokens.plan]
         return [
             [*self._tokens.system_ids, *own[0], *q, *own[2], *a, *own[4], *r, self._slots.opening]
@@ -54,7 +53,7 @@ class Batcher:
         self, samples: Sequence[Sample], size: int, bpe_dropout: float, rng: np.random.Generator
     ) -> Iterator[Batch]:
         """All samples once, in batches of like length, the batches in random order."""
-        prompts = self.encode(samples, bpe_dropout)
+        prompts = self.encode(samples, bpe_dropout, random.Random(int(rng.integers(2**63))))
         # Sorted by length in windows of 32 batches: little padding, and batches still mix kinds of samples.
         window = size * 32
         order = [
@@ -95,9 +94,3 @@ def label_target(sample: Sample) -> list[float]:
     per_family = {family: sample.emotion.get(family, 0.0) for family in FAMILIES}
     sizes = {family: sum(FAMILY_OF[label] == family for label in LABELS) for family in FAMILIES}
     return [per_family[FAMILY_OF[label]] / sizes[FAMILY_OF[label]] for label in LABELS]
-
-
-def _cut_all(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[int]]:
-    encoded = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    rows = [list(e.ids) if text else [] for e, text in zip(encoded, texts, strict=True)]
-    return [ids if len(ids) <= limit else ids[: limit // 2] + ids[-(limit - limit // 2) :] for ids in rows]

@@ -54,7 +54,7 @@ def predict(model: Decoder, batcher: Batcher, slots: Slots, samples: list[Sample
     """Probabilities without calibration: emotion (n, 16) by family, learn_score (n,), given the best label."""
     model.eval()
     rng, families, values = np.random.default_rng(0), [], []
-    prompts = batcher.encode(samples, 0.0)
+    prompts = batcher.encode(samples, 0.0, random.Random(0))
     labels = torch.tensor(slots.labels)
     with torch.inference_mode():
         for start in range(0, len(samples), 64):
@@ -159,7 +159,7 @@ class Trainer:
 
     def _train_step(self, batch: Batch, total: int) -> float:
         optim = self._config.optim
-        rate = optim.learning_rate * schedule(self._step / total, optim.warmup_share)
+        rate = optim.learning_rate * schedule(min(1.0, self._step / total), optim.warmup_share)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -55,7 +55,7 @@ def refused(answer: httpx.Response, status: int, kind: str) -> str:
         ([TURN], "body: expected an object, found a list"),
         (WORD, "body: expected an object, found a text"),
         (None, "body: expected an object, found null"),
-        ({name: 1 for name in "abcdefg"}, "and 5 more"),
+        (dict.fromkeys("abcdefg", 1), "and 5 more"),
     ],
 )
 def test_what_is_no_turn_is_refused_with_the_field_and_what_was_expected(

@@ -65,9 +65,9 @@ def test_a_sane_request_id_comes_back(client: httpx.Client, sent: str) -> None:
     assert client.post("/v1/classify", json=TURN, headers={"x-request-id": sent}).headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize("sent", ["", "a" * 65, "two words", "<script>", "chào".encode()])
-def test_any_other_request_id_is_replaced(client: httpx.Client, sent: str | bytes) -> None:
-    answers = [client.get("/healthz", headers={"x-request-id": sent}) for _ in range(2)]
+@pytest.mark.parametrize("sent", ["", "a" * 65, "two words", "<script>", "chào"])
+def test_any_other_request_id_is_replaced(client: httpx.Client, sent: str) -> None:
+    answers = [client.get("/healthz", headers={b"x-request-id": sent.encode()}) for _ in range(2)]
     first, second = (answer.headers["x-request-id"] for answer in answers)
     assert first != second
     assert len(first) == len(second) == 16

@@ -49,15 +49,10 @@ def test_the_connection_can_be_used_again_after_a_refusal(client: httpx.Client) 
 def test_a_body_without_end_is_cut_off(client: httpx.Client) -> None:
     host, port = str(client.base_url.host), client.base_url.port
     assert port is not None
-    sent = 0
     with socket.create_connection((host, port), timeout=10) as sock:
         sock.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
         with pytest.raises(ConnectionError):
-            while sent < 256 * MIB:
-                sock.sendall(chunk)
-                sent += len(chunk)
-    assert sent < 64 * MIB
+            sock.sendall((b"10000\r\n" + b"a" * 0x10000 + b"\r\n") * 1024)
     assert client.post("/v1/classify", json=TURN).status_code == 200
 
 

@@ -35,7 +35,7 @@ def log() -> Iterator[io.StringIO]:
 BODIES = {
     "a turn": json.dumps(TURN),
     "an unknown field": json.dumps(TURN | {f"{MARK} {MARK}": MARK}),
-    "wrong types": json.dumps(dict.fromkeys(TURN, [MARK, {MARK: MARK}])),
+    "wrong types": json.dumps({name: [MARK, {MARK: MARK}] for name in TURN}),
     "a bare text": json.dumps(MARK),
     "no JSON": '{"response": "' + MARK,
     "a surrogate and no JSON": '{"response": "\\ud800' + MARK,

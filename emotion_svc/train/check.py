@@ -1,0 +1,114 @@
+"""`python -m emotion_svc.train.check`: are the data files what docs/annotation.md says?
+
+Format, labels and NFC come with the schema; this adds near duplicates and, with `--noise`, the lines whose
+label a cross-validated n-gram model doubts most.
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import typer
+
+from emotion_svc.data import read_rows
+from emotion_svc.errors import SetupError
+from emotion_svc.schema import Example, ResponseExample
+from emotion_svc.taxonomy import FAMILIES, Family
+
+NEAR = 0.8
+"""Responses that share this part of their character 4-grams (Jaccard) count as near duplicates."""
+
+
+class Line(NamedTuple):
+    """A response with its place."""
+
+    where: str
+    response: str
+    family: Family
+
+
+def read(turns: Iterable[Path], responses: Iterable[Path]) -> list[Line]:
+    """All lines of both kinds of file, with their places."""
+    lines = [
+        Line(f"{path}:{number}", row.response, row.emotion)
+        for path in turns
+        for number, row in enumerate(read_rows(path, Example), 1)
+    ]
+    return lines + [
+        Line(f"{path}:{number}", row.response, row.emotion)
+        for path in responses
+        for number, row in enumerate(read_rows(path, ResponseExample), 1)
+    ]
+
+
+def _grams(text: str, size: int = 4) -> set[str]:
+    text = " ".join(text.lower().split())
+    return {text[i : i + size] for i in range(max(1, len(text) - size + 1))}
+
+
+def near_duplicates(lines: Sequence[Line], near: float = NEAR) -> Iterator[tuple[Line, Line, float]]:
+    """Pairs of responses that are nearly the same, with their Jaccard similarity."""
+    holders: defaultdict[str, list[int]] = defaultdict(list)
+    kept: list[set[str]] = []
+    for number, line in enumerate(lines):
+        grams = _grams(line.response)
+        shared = Counter(other for gram in grams for other in holders[gram])
+        for other, count in shared.most_common(3):
+            similarity = count / len(grams | kept[other])
+            if similarity >= near:
+                yield line, lines[other], similarity
+        for gram in grams:
+            holders[gram].append(number)
+        kept.append(grams)
+
+
+def doubtful(lines: Sequence[Line], folds: int = 5, seed: int = 0) -> list[tuple[Line, Family, float]]:
+    """Lines to which a model that did not see them gives another family: the surest doubts first."""
+    from emotion_svc.train.baseline import NgramBaseline
+
+    fold = np.random.default_rng(seed).integers(folds, size=len(lines))
+    found = []
+    for number in range(folds):
+        known = [line for line, f in zip(lines, fold, strict=True) if f != number]
+        asked = [line for line, f in zip(lines, fold, strict=True) if f == number]
+        model = NgramBaseline()
+        model.fit_emotion([line.response for line in known], [line.family for line in known])
+        for line, row in zip(asked, model.families([line.response for line in asked]), strict=True):
+            said = FAMILIES[int(row.argmax())]
+            if said != line.family:
+                found.append((line, said, float(row.max())))
+    return sorted(found, key=lambda item: -item[2])
+
+
+def check(
+    root: Annotated[Path, typer.Argument(help="Directory with turns/ and responses/.")] = Path("train_data"),
+    noise: Annotated[int, typer.Option(help="Print this many lines whose label a model doubts.")] = 0,
+) -> None:
+    """Checks the training files; exits 1 where a line is wrong."""
+    try:
+        lines = read(sorted((root / "turns").glob("*.jsonl")), sorted((root / "responses").glob("*.jsonl")))
+    except SetupError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    pairs = list(near_duplicates(lines))
+    for line, other, similarity in pairs:
+        typer.echo(f"{line.where}: near duplicate ({similarity:.2f}) of {other.where}")
+    loose = [line.where for line in lines if unicodedata.normalize("NFC", line.response) != line.response]
+    for where in loose:
+        typer.echo(f"{where}: not NFC")
+    if noise:
+        doubts = doubtful(lines)
+        typer.echo(f"{len(doubts)} of {len(lines)} lines doubted")
+        for line, said, sure in doubts[:noise]:
+            typer.echo(f"{line.where}: {line.family}, model says {said} ({sure:.0%}): {line.response}")
+    counts = Counter(line.family for line in lines)
+    typer.echo(f"{len(lines)} lines; " + ", ".join(f"{family} {counts[family]}" for family in FAMILIES))
+    if pairs or loose:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(check)

@@ -1,0 +1,65 @@
+"""Generated exercises follow the two conditions of docs/annotation.md §2."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from emotion_svc.train.exercises import Exercise, ExerciseMaker
+from emotion_svc.train.lexicon import load_knowledge
+
+KNOWLEDGE = load_knowledge(Path(__file__).parents[2] / "train_data")
+MAKER = ExerciseMaker(KNOWLEDGE)
+
+
+@pytest.fixture(scope="module")
+def exercises() -> list[Exercise]:
+    rng = random.Random(5)
+    return [MAKER.make(rng) for _ in range(5_000)]
+
+
+def test_the_same_seed_makes_the_same_exercises() -> None:
+    first, second = random.Random(9), random.Random(9)
+    assert [MAKER.make(first) for _ in range(50)] == [MAKER.make(second) for _ in range(50)]
+
+
+def test_no_placeholder_is_left_open(exercises: list[Exercise]) -> None:
+    names = "en|EN|vi|x|wrong|word|said|clue|gapped|sentence_en|sentence_vi|category_vi|category_en"
+    for exercise in exercises:
+        text = f"{exercise.question} {exercise.answer} {exercise.response}"
+        assert not re.search(rf"\{{({names})\}}", text), text
+
+
+def test_right_answers_are_neither_rare_nor_the_rule(exercises: list[Exercise]) -> None:
+    assert 0.3 < sum(e.learn_score for e in exercises) / len(exercises) < 0.5
+
+
+def test_silence_is_never_right_unless_pika_says_so(exercises: list[Exercise]) -> None:
+    right = {r.response for r in KNOWLEDGE.reactions["right"] if "{" not in r.response}
+    for exercise in exercises:
+        if not exercise.answer and exercise.learn_score:
+            assert exercise.response in right or any(
+                re.fullmatch(re.sub(r"\\\{\w+\\\}", ".+", re.escape(r.response)), exercise.response)
+                for r in KNOWLEDGE.reactions["right"]
+            )
+
+
+def test_a_verdict_decides_against_the_answer(exercises: list[Exercise]) -> None:
+    wrong = {r.response for r in KNOWLEDGE.reactions["wrong"] if "{" not in r.response}
+    assert not any(e.learn_score for e in exercises if e.response in wrong)
+
+
+def test_the_lexicon_knows_at_least_1500_words() -> None:
+    assert len({word.en.lower() for word in KNOWLEDGE.words}) >= 1_500
+
+
+@pytest.mark.parametrize("word", KNOWLEDGE.words, ids=lambda word: word.en)
+def test_a_lexicon_entry_does_not_contradict_itself(word: object) -> None:
+    from emotion_svc.train.lexicon import Word
+
+    assert isinstance(word, Word)
+    assert word.vi
+    assert word.en.lower() not in {wrong.lower() for wrong in (*word.confused, *word.misspelt)}
+    assert not set(word.confused) & set(word.ear)
+    assert re.search(rf"(?<!\w){re.escape(word.en)}(?!\w)", word.sentence[0], re.IGNORECASE)
