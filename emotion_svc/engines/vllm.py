@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
-from emotion_svc.decoding.posterior import Posteriors, Step, slot_posterior
+from emotion_svc.decoding.posterior import Floats, Posteriors, Slot, Step, slot_posterior
 from emotion_svc.decoding.spelling import Question, Spelling
 from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
 from emotion_svc.engines.chat_tokens import ChatTokenizer
@@ -56,6 +56,10 @@ _CPU_ENVIRONMENT: Final = {
 }
 
 
+_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
 class VllmEngine:
     """A model in vLLM as an engine.
 
@@ -79,6 +83,7 @@ class VllmEngine:
         self._model, self._dtype, self._variants, self._prompts = model, dtype, variants, prompts
         self._loaded: _Loaded | None = None
         self._llm: Any = None
+        self._params: dict[str, Any] = {}
         self._numbers = itertools.count()
 
     @property
@@ -111,48 +116,199 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         loaded = await asyncio.to_thread(_load, self._model, self._variants, self._prompts)
         self._llm = await asyncio.to_thread(_open_vllm, loaded, self._dtype)
+        self._params = {question.said: _sampling(question) for question in loaded.questions}
         self._loaded = loaded
 
     async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
-        """Verdicts for the turns, in the same order. A cancelled call ends its requests in vLLM."""
+        """Verdicts for the turns, in the same order. A cancelled call ends its requests in vLLM.
+
+        Raises:
+            EngineUnavailable: the engine is not started, or vLLM failed.
+        """
         loaded = self._ready
         started = time.perf_counter()
-        encoded = [loaded.encode(turn) for turn in turns]
+        prompts = [loaded.encode(turn) for turn in turns]
         tokenize_ms = (time.perf_counter() - started) * 1e3
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self._classify_one(turn, prompt, tokenize_ms))
-                    for turn, prompt in zip(turns, encoded, strict=True)
+                    for turn, prompt in zip(turns, prompts, strict=True)
                 ]
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            raise failures.exceptions[0] from failures
         return [task.result() for task in tasks]
 
+    async def close(self) -> None:
+        """Ends vLLM and its processes."""
+        llm, self._llm, self._loaded = self._llm, None, None
+        if llm is not None:
+            llm.shutdown()
+
     async def _classify_one(self, turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
-        loaded = self._ready
-        started = time.perf_counter()
-        emotion = slot_posterior(
-            "emotion",
-            loaded.emotion.index,
-            await self._ask(prompt, loaded.emotion),
-            said=loaded.emotion.said,
-            temperature=loaded.temperatures.emotion,
-        )
+        loaded, started = self._ready, time.perf_counter()
+        emotion = await self._read("emotion", prompt, loaded.emotion)
         label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
-        question = loaded.learn_score[label]
-        values = slot_posterior(
-            "learn_score",
-            question.index,
-            await self._ask(prompt, question),
-            said=question.said,
-            temperature=loaded.temperatures.learn_score,
-        )
+        learn_score = await self._read("learn_score", prompt, loaded.learn_score[label])
         return make_verdict(
             label,
-            Posteriors(emotion, float(values[1])),
+            Posteriors(emotion, float(learn_score[1])),
             engine=self.name,
             model_digest=loaded.digest,
             truncated=prompt.truncated,
             timings=Timings(tokenize_ms=tokenize_ms, infer_ms=(time.perf_counter() - started) * 1e3),
         )
+
+    async def _read(self, slot: Slot, prompt: Encoded, question: Question) -> Floats:
+        """The posterior of a slot, from the tokens with which the model answers the question."""
+        request = {"type": "token", "prompt_token_ids": prompt.ids + question.prefix_ids}
+        try:
+            async for output in self._llm.generate(request, self._params[question.said], f"turn-{next(self._numbers)}"):
+                completion = output.outputs[0]
+        except Exception as error:  # vLLM's errors share no public base class
+            raise EngineUnavailable(f"vLLM failed ({type(error).__name__}); its log on stderr says why") from error
+        if completion.finish_reason != "stop":
+            raise EngineUnavailable(f"vLLM ended a request before its answer ({completion.finish_reason})")
+        steps = [
+            Step(token_id, {other: entry.logprob for other, entry in entries.items()})
+            for token_id, entries in zip(completion.token_ids, completion.logprobs, strict=True)
+        ]
+        temperature: float = getattr(self._ready.temperatures, slot)
+        try:
+            return slot_posterior(slot, question.index, steps, said=question.said, temperature=temperature)
+        except ValueError as error:
+            raise EngineUnavailable(f"vLLM left the answer language: {error}") from error
+
+
+class _Loaded(NamedTuple):
+    """All that is known of a model before vLLM has it."""
+
+    name: str
+    digest: str
+    directory: Path
+    window: int
+    temperatures: Temperatures
+    encode: Callable[[Turn], Encoded]
+    emotion: Question
+    learn_score: dict[Label, Question]
+
+    @property
+    def questions(self) -> list[Question]:
+        return [self.emotion, *self.learn_score.values()]
+
+
+def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
+    from transformers import AutoTokenizer
+
+    directory, name = _find(model)
+    prompt = prompt_for(name, prompts)
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    window = min(WINDOW, config.get("max_position_embeddings", WINDOW))
+    digest = _digest(directory)
+    calibration = load_calibration(directory)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except Exception as error:  # transformers raises whatever its parts raise
+        raise ModelError(f"transformers cannot load the tokenizer of '{model}' ({type(error).__name__})") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
+    spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
+    return _Loaded(
+        name=name,
+        digest=digest,
+        directory=directory,
+        window=window,
+        temperatures=calibration.temperatures(digest, prompt.digest) if calibration else UNCALIBRATED,
+        encode=_encoder(directory, tokenizer, prompt, window - spelling.longest),
+        # What is played of a family is decided by the model under one policy only; the others need no more than the family.
+        emotion=spelling.emotion(str if variants == "model" else family_of),
+        learn_score=spelling.learn_score(),
+    )
+
+
+def _find(model: str) -> tuple[Path, str]:
+    """The model's directory, fetched from the Hub where it is none, and its name."""
+    directory = Path(model)
+    if directory.is_dir() or not _HUB_NAME.fullmatch(model):
+        return directory, model_name(directory)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES)), model
+    except Exception as error:  # the hub's client raises its own errors and those of the network
+        raise ModelError(
+            f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
+            "give a model directory, or check the name and the network"
+        ) from error
+
+
+def _digest(directory: Path) -> str:
+    """One digest for all weight files; of a single file, the one that a calibration names."""
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"'{directory}' holds no *.safetensors; vLLM needs a checkpoint in Hugging Face format")
+    if len(files) == 1:
+        return digest_of(files[0])
+    return sha256("".join(map(digest_of, files)).encode()).hexdigest()[:16]
+
+
+def _encoder(directory: Path, tokenizer: Any, prompt: Prompt, room: int) -> Callable[[Turn], Encoded]:
+    """What makes a whole prompt of a turn: the shipped model's tokens, or a chat template's."""
+    if prompt.style == "chat":
+        return ChatTokenizer(tokenizer, prompt, room).encode
+    tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
+
+    def encode(turn: Turn) -> Encoded:
+        encoded = tokens.encode(turn)
+        return encoded._replace(ids=tokens.system_ids + encoded.ids)
+
+    return encode
+
+
+def _open_vllm(loaded: _Loaded, dtype: Dtype) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    for_platform: dict[str, Any] = {}
+    if current_platform.is_cpu():
+        for name, value in _CPU_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        # Compiling takes half a minute, and a pass of a small model is no faster for it.
+        for_platform = {"enforce_eager": True, "block_size": _CPU_BLOCK}
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            for_platform["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
+    arguments = AsyncEngineArgs(
+        model=str(loaded.directory),
+        dtype=dtype,
+        max_model_len=loaded.window,
+        max_num_seqs=_MAX_REQUESTS,
+        enable_prefix_caching=True,
+        structured_outputs_config={"backend": "outlines"},
+        logprobs_mode="processed_logprobs",  # after the grammar's mask; vLLM's own default is before it
+        max_logprobs=max(question.widest for question in loaded.questions),
+        disable_log_stats=True,
+        **for_platform,
+    )
+    try:
+        return AsyncLLM.from_engine_args(arguments)
+    except Exception as error:  # vLLM raises whatever its parts raise
+        raise ModelError(
+            f"vLLM cannot run '{loaded.name}' ({type(error).__name__}); its log on stderr says why"
+        ) from error
+
+
+def _sampling(question: Question) -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+    return SamplingParams(
+        temperature=0.0,
+        structured_outputs=StructuredOutputsParams(regex=question.regex),
+        allowed_token_ids=question.token_ids,
+        stop_token_ids=question.deciding_ids,
+        max_tokens=question.index.max_tokens,
+        logprobs=question.widest,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,  # a deep copy for every request; nothing in it is changed
+    )

@@ -16,7 +16,7 @@ from emotion_svc.taxonomy import Family
 from emotion_svc.train.lexicon import Knowledge, Reaction, Word
 
 _KINDS: Final = {
-    "to_en": 22, "to_vi": 9, "say": 8, "say_sentence": 3, "sentence_to_en": 3, "sentence_to_vi": 3, "spell": 7,
+    "to_en": 22, "to_vi": 9, "say": 14, "say_sentence": 6, "sentence_to_en": 3, "sentence_to_vi": 3, "spell": 7,
     "opposite": 5, "plural": 5, "past": 4, "complete": 6, "clue": 13, "which_vi": 3, "name_one": 6, "name_two": 3,
     "count": 4, "after_number": 2, "sum_en": 4,
 }  # fmt: skip
@@ -151,8 +151,10 @@ class ExerciseMaker:
 
     def _wrapped(self, said: str, rng: random.Random) -> str:
         draw, m = rng.random(), self.knowledge.manners
-        if draw < 0.45:
+        if draw < 0.4:
             return said
+        if draw < 0.52:  # the child goes on about something else
+            return f"{said} {rng.choice(m['offtopic'])}"
         return _fill(rng.choice(m["injected"] if draw > 0.96 else m["wrap"]), x=said)
 
     # -- what is asked ------------------------------------------------------------------------------------
