@@ -1,19 +1,40 @@
-# Two stages: the wheel is built in the first; the second holds nothing but Python, the wheel and its needs.
-FROM python:3.11-slim AS build
-WORKDIR /src
-RUN pip install --no-cache-dir build==1.3.0
-COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
-COPY emotion_svc ./emotion_svc
-COPY prompts ./prompts
-RUN python -m build --wheel --outdir /wheel
+# docker build .                  the embedded engine, on the CPU
+# docker build --target vllm .    the vllm engine, on a GPU
+#
+# Debian's release and vLLM's version are those that the steps were tried with.
 
-FROM python:3.11-slim
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+
+# Has vLLM, uv and the user vllm (uid 2000); its entry point is vLLM's own server. Asking for the extra makes uv
+# keep to the versions that vLLM pins.
+FROM vllm/vllm-openai:v0.32.0 AS vllm
+RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
+    uv pip install --system --no-cache "emotion-svc[vllm] @ file://$(echo /wheel/*.whl)"
+USER vllm
+WORKDIR /home/vllm
+ENV EMOTION_SVC_ENGINE=vllm EMOTION_SVC_HOST=0.0.0.0 EMOTION_SVC_PORT=30030
+EXPOSE 30030
+# http.client, because urllib would ask a proxy that the environment names.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD python3 -c "\
+import http.client; asked = http.client.HTTPConnection('127.0.0.1', $EMOTION_SVC_PORT, timeout=3); \
+asked.request('GET', '/readyz'); raise SystemExit(asked.getresponse().status != 200)"
+ENTRYPOINT []
+CMD ["emotion-svc", "serve"]
+
+
+FROM python:3.11-slim-bookworm AS cpu
 RUN useradd --create-home --uid 10001 pika
-COPY --from=build /wheel /wheel
-RUN pip install --no-cache-dir /wheel/*.whl && rm -rf /wheel
+RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
+    pip install --no-cache-dir /wheel/*.whl
 USER pika
+WORKDIR /home/pika
 ENV EMOTION_SVC_HOST=0.0.0.0 EMOTION_SVC_PORT=30030
 EXPOSE 30030
-HEALTHCHECK --interval=10s --timeout=2s --start-period=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:30030/readyz', timeout=1)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD python3 -c "\
+import http.client; asked = http.client.HTTPConnection('127.0.0.1', $EMOTION_SVC_PORT, timeout=3); \
+asked.request('GET', '/readyz'); raise SystemExit(asked.getresponse().status != 200)"
 CMD ["emotion-svc", "serve"]

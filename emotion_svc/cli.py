@@ -14,6 +14,8 @@ import typer
 
 from emotion_svc.config import Settings, load_settings
 from emotion_svc.errors import ServiceError
+from emotion_svc.eval.cli import evaluate
+from emotion_svc.train.cli import train
 
 main = typer.Typer(
     name="emotion-svc",
@@ -74,6 +76,10 @@ def serve(
         from emotion_svc.serving.run import serve as run
 
         run(settings, on_listening=_greet)
+
+
+main.command("eval")(evaluate)
+main.command()(train)
 
 
 async def _answer_one(settings: Settings, fields: dict[str, str | None], *, with_detail: bool) -> str:

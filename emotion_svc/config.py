@@ -6,8 +6,8 @@ A setting that does not exist is refused, not ignored: a misspelt limit would ot
 import os
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from emotion_svc.errors import SetupError
 
@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     model: str | None = Field(
         default=None, min_length=1, description="Model directory or Hub id; the shipped model by default."
     )
+    model_aliases: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode] = Field(
+        default=("HuggingFaceTB/SmolLM2-135M-Instruct",),
+        description="Further names that a request may call the model by, separated by commas.",
+    )
     threads: Count = Field(default=1, description="Threads of one pass of the embedded engine.")
     variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
     max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
@@ -46,6 +50,13 @@ class Settings(BaseSettings):
     max_in_flight: Count = Field(
         default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
     )
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _names_are_separated_by_commas(cls, names: Any) -> Any:
+        if not isinstance(names, str):
+            return names
+        return tuple(name.strip() for name in names.split(",")) if names.strip() else ()
 
     @model_validator(mode="after")
     def _a_full_batch_can_be_admitted(self) -> Self:
@@ -68,7 +79,10 @@ class Settings(BaseSettings):
     @property
     def environment(self) -> dict[str, str]:
         """The variables that give these settings to another process."""
-        return {ENV_PREFIX + name.upper(): str(value) for name, value in self.model_dump(exclude_none=True).items()}
+        return {
+            ENV_PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in self.model_dump(exclude_none=True).items()
+        }
 
 
 def load_settings(**given: str | int | None) -> Settings:

@@ -77,6 +77,7 @@ class AnswerIndex:
         self._index = Index(regex or answer_regex(), Vocabulary(eos_token_id, {p: i for p, i in tokens.items() if i}))
         self._eos = eos_token_id
         self._bytes_of = {token_id: piece for piece, ids in tokens.items() for token_id in ids}
+        self._endings: dict[int, frozenset[str]] = {}
 
     @property
     def initial_state(self) -> int:
@@ -106,6 +107,15 @@ class AnswerIndex:
     def text_of(self, token_ids: Iterable[int]) -> bytes:
         """What these tokens stand for."""
         return b"".join(self._bytes_of[token_id] for token_id in token_ids)
+
+    def endings(self, state: int) -> frozenset[str]:
+        """Every text that these tokens can complete the answer with; of a complete answer, the empty one too."""
+        if state not in self._endings:
+            said = {""} if self.is_complete(state) else set()
+            for token_id, after in self.allowed(state).items():
+                said |= {self.text_of([token_id]).decode() + rest for rest in self.endings(after)}
+            self._endings[state] = frozenset(said)
+        return self._endings[state]
 
     @cached_property
     def max_tokens(self) -> int:

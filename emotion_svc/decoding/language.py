@@ -15,7 +15,7 @@ FORCED_OPENING: Final = '{"emotion":"'
 
 @cache
 def answer_regex() -> str:
-    """The regex of all valid answers. (outlines is imported here: it costs 0.2 s, which not every caller needs.)"""
+    """The regex of all valid answers. outlines is imported here: it costs 0.2 s, which not every caller needs."""
     from outlines.types import JsonSchema
     from outlines.types.dsl import to_regex
 

@@ -76,8 +76,11 @@ def slot_posterior(
         allowed = index.allowed(state)
         likely = {token_id: p for token_id, p in step.logprobs.items() if np.exp(p) > 0}
         if step.token_id not in likely or not likely.keys() <= allowed.keys():
-            raise ValueError(f"token {number} was chosen from {len(likely)}, not only from the grammar's {len(allowed)}")
-        after = {token_id: _left_open(slot, said + index.text_of([token_id]).decode()) for token_id in likely}
+            raise ValueError(f"token {number} was not chosen among the grammar's {len(allowed)} tokens alone")
+        after = {
+            token_id: _left_open(slot, said + index.text_of([token_id]).decode(), index.endings(allowed[token_id]))
+            for token_id in likely
+        }
         taken = 0.0
         for token_id, share in zip(likely, softmax(np.array(list(likely.values())), temperature), strict=True):
             if np.array_equal(after[token_id], after[step.token_id]):
@@ -86,21 +89,20 @@ def slot_posterior(
                 posterior += rest * share * after[token_id]
         rest *= taken
         said, state = said + index.text_of([step.token_id]).decode(), allowed[step.token_id]
-    return posterior + rest * _left_open(slot, said)
+    return posterior + rest * _left_open(slot, said, index.endings(state))
 
 
 @cache
-def _left_open(slot: Slot, said: str) -> Floats:
-    """One unit of probability over the values that an answer that begins with `said` may still have."""
+def _left_open(slot: Slot, said: str, endings: frozenset[str]) -> Floats:
+    """One unit of probability over the values that an answer may still have: `said` and one of the endings."""
     values = _VALUES[slot]
     counts = np.zeros(len(values))
-    for text, answer in _PARSED:
-        if text.startswith(said):
-            counts[values.index(getattr(answer, slot))] = 1
+    for ending in endings:
+        counts[values.index(getattr(_PARSED[said + ending], slot))] = 1
     if slot == "emotion":
         counts /= np.maximum(1, _IN_FAMILY @ (counts @ _IN_FAMILY))
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum())
 
 
 _VALUES: Final[dict[Slot, tuple[Any, ...]]] = {"emotion": LABELS, "learn_score": (False, True)}
-_PARSED: Final = [(text, Answer.model_validate_json(text)) for text in ALL_ANSWERS]
+_PARSED: Final = {text: Answer.model_validate_json(text) for text in ALL_ANSWERS}

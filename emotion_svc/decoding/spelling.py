@@ -11,8 +11,8 @@ Only tokens that the tokenizer itself would use are allowed: "happy" could also 
 thirteen tokens that no model was trained to write.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
-from os.path import commonprefix
 from typing import Final, NamedTuple
 
 from tokenizers import Tokenizer
@@ -27,15 +27,15 @@ from emotion_svc.taxonomy import LABELS, Label
 class Question(NamedTuple):
     """A place in the answer at which the model chooses.
 
-    `prefix_ids` are the answer's tokens before it and `said` is their text; `index` and `regex` are the
-    grammar of what follows, `token_ids` the tokens that it is made of. With one of `deciding_ids` the choice
-    is made, wherever that token stands. At most `widest` tokens may come next at a time.
+    `prefix_ids` are the answer's tokens before it and `said` is their text; `regex` and `grammar` say
+    what may follow, in the tokens `token_ids`. With one of `deciding_ids` the choice is made, wherever that
+    token stands. At most `widest` tokens may come next at a time.
     """
 
     prefix_ids: list[int]
     said: str
     regex: str
-    index: AnswerIndex
+    grammar: AnswerIndex
     token_ids: list[int]
     deciding_ids: list[int]
     widest: int
@@ -78,27 +78,27 @@ class Spelling:
         return {label: self._question(texts, lambda answer: answer.learn_score) for label, texts in answers.items()}
 
     def _question(self, texts: Sequence[str], decides: Callable[[Answer], object]) -> Question:
-        prefix: list[int] = commonprefix([self._ids[text] for text in texts])
+        prefix = _common_prefix([self._ids[text] for text in texts])
         said = self._text_of(prefix)
         regex = continuation_regex(said)
-        index = self._index({token_id for text in texts for token_id in self._ids[text][len(prefix) :]}, regex)
-        deciding: dict[int, bool] = {}
+        grammar = self._grammar({token_id for text in texts for token_id in self._ids[text][len(prefix) :]}, regex)
+        is_deciding: dict[int, bool] = {}
         widest = 0
-        places = [(said, index.initial_state)]
+        places = [(said, grammar.initial_state)]
         for so_far, state in places:  # grows while it is walked
-            allowed = index.allowed(state)
+            allowed = grammar.allowed(state)
             widest = max(widest, len(allowed))
             for token_id, after in allowed.items():
-                text = so_far + index.text_of([token_id]).decode()
-                open_ = {decides(answer) for whole, answer in _PARSED.items() if whole.startswith(text)}
-                deciding[token_id] = deciding.get(token_id, True) and len(open_) == 1
+                text = so_far + grammar.text_of([token_id]).decode()
+                left_open = {decides(_PARSED[text + ending]) for ending in grammar.endings(after)}
+                is_deciding[token_id] = is_deciding.get(token_id, True) and len(left_open) == 1
                 if (text, after) not in places:
                     places.append((text, after))
-        decided = sorted(token_id for token_id, decides_ in deciding.items() if decides_)
-        return Question(prefix, said, regex, index, sorted(deciding), decided, widest)
+        deciding = sorted(token_id for token_id, always in is_deciding.items() if always)
+        return Question(prefix, said, regex, grammar, sorted(is_deciding), deciding, widest)
 
-    def _index(self, token_ids: set[int], regex: str) -> AnswerIndex:
-        """The grammar over these tokens, with single characters added where they alone lead into a dead end."""
+    def _grammar(self, token_ids: set[int], regex: str) -> AnswerIndex:
+        """The regex over these tokens, with single characters added where they alone lead into a dead end."""
         characters = {i for char in set("".join(ALL_ANSWERS)) for i in self._vocabulary.get(char.encode(), [])}
         for allowed in (token_ids, token_ids | characters):
             vocabulary = {piece: [i for i in ids if i in allowed] for piece, ids in self._vocabulary.items()}
@@ -111,6 +111,11 @@ class Spelling:
     def _text_of(self, ids: Sequence[int]) -> str:
         """What the tokens stand for; the space that some tokenizers put before the first word does not count."""
         return b"".join(self._bytes_of.get(token_id, b"\0") for token_id in ids).decode(errors="replace").lstrip(" ")
+
+
+def _common_prefix(rows: Sequence[list[int]]) -> list[int]:
+    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+    return [column[0] for column in columns]
 
 
 _PARSED: Final = {text: Answer.model_validate_json(text) for text in ALL_ANSWERS}

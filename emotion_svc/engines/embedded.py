@@ -5,6 +5,7 @@ is chosen; a second pass over two tokens (the label and the forced skeleton) rea
 keys and values of the system prompt are computed once, at load.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -231,6 +232,9 @@ class EmbeddedEngine:
 
 
 def _open_session(path: Path, threads: int) -> Any:
+    # Since 1.29 its wheels report every session to their maker and keep an id of the machine in the home folder.
+    # Its own disable_telemetry_events() comes too late for both; this is read when the library is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

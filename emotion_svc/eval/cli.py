@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from emotion_svc.data import read_examples
 from emotion_svc.errors import MissingExtra, SetupError
-from emotion_svc.eval.metrics import Prediction
-from emotion_svc.eval.report import Report, compare, make_report, to_markdown
-from emotion_svc.eval.run import latency, predictions, steadiness
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Example, Verdict
+
+if TYPE_CHECKING:  # numpy and the engines are imported where they are used, so that other commands start fast
+    from emotion_svc.eval.metrics import Prediction
+    from emotion_svc.eval.report import Report
 
 
 class EngineName(StrEnum):
@@ -26,8 +27,8 @@ class EngineName(StrEnum):
 
 
 class _Scored(NamedTuple):
-    predictions: list[Prediction]
-    report: Report
+    predictions: "list[Prediction]"
+    report: "Report"
 
 
 def evaluate(
@@ -40,7 +41,9 @@ def evaluate(
     min_emotion: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this emotion accuracy.")] = 0.0,
     min_learn_score: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this accuracy.")] = 0.0,
 ) -> None:
-    """Scores an engine on gold turns, with intervals, by family and by slice."""
+    """Score an engine on gold turns, with intervals, by family and by slice."""
+    from emotion_svc.eval.report import compare, to_markdown
+
     try:
         examples = read_examples([gold])
         scored = _score(engine, examples, gold, model, train_data)
@@ -75,6 +78,8 @@ def _score(engine: EngineName, examples: Sequence[Example], gold: Path, model: P
 
 def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
     from emotion_svc.engines.embedded import EmbeddedModel
+    from emotion_svc.eval.report import make_report
+    from emotion_svc.eval.run import latency, predictions, steadiness
 
     model = EmbeddedModel(directory)
     turns = [example.turn for example in examples]
@@ -94,6 +99,8 @@ def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) ->
 
 def _score_vllm(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
     from emotion_svc.engines.vllm import VllmEngine
+    from emotion_svc.eval.report import make_report
+    from emotion_svc.eval.run import predictions
 
     async def run() -> tuple[list[Verdict], str, str]:
         engine = VllmEngine(str(directory))
@@ -109,10 +116,13 @@ def _score_vllm(examples: Sequence[Example], gold: Path, directory: Path) -> _Sc
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, train_data: Path) -> _Scored:
-    try:
-        from emotion_svc.train.baseline import fit_on
-    except ImportError as error:
-        raise MissingExtra("scikit-learn", "train") from error
+    from importlib.util import find_spec
+
+    from emotion_svc.eval.report import make_report
+    from emotion_svc.train.baseline import fit_on
+
+    if find_spec("sklearn") is None:
+        raise MissingExtra("scikit-learn", "train")
     said = fit_on(train_data).predict(examples)
     report = make_report(examples, said, engine="baseline", model="n-grams", model_digest="-", gold=str(gold))
     return _Scored(said, report)

@@ -1,5 +1,6 @@
 """The app: one expression from an engine and settings. Nothing is global, so a test needs no patching."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,9 +13,13 @@ from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
 from emotion_svc.errors import InvalidTurn, Overloaded, ServiceError
 from emotion_svc.serving.border import Border
+from emotion_svc.serving.chat import chat_wire
+from emotion_svc.serving.decisions import decisions_wire
 from emotion_svc.serving.limits import Admission, BodyLimit
 from emotion_svc.serving.metrics import Metrics
-from emotion_svc.serving.problems import HTTP_PROBLEMS, Problem, describe, encode, problem_of
+from emotion_svc.serving.openai_errors import Refused, encode_for
+from emotion_svc.serving.problems import HTTP_PROBLEMS, describe, encode, problem_of
+from emotion_svc.serving.served_models import Names, models_wire
 from emotion_svc.serving.service import Service
 from emotion_svc.serving.wires import health_wires, native_wires
 
@@ -46,25 +51,31 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Border, metrics=metrics)  # added last: outermost
     app.include_router(native_wires(service, settings))
+    names = Names(service, settings.model_aliases)
+    app.include_router(chat_wire(service, names, settings))
+    app.include_router(decisions_wire(service, names, settings))
+    app.include_router(models_wire(service, names, started=int(time.time())))
     app.include_router(health_wires(service, metrics))
     return app
 
 
-async def _answer_service_error(_: Request, error: Exception) -> Response:
+async def _answer_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
-    return _answer(error.status, problem_of(error), headers)
+    param = error.param if isinstance(error, Refused) else None
+    return _answer(error.status, encode_for(request.scope, problem_of(error), error.status, param), headers)
 
 
-async def _answer_http_error(_: Request, error: Exception) -> Response:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _answer(error.status_code, HTTP_PROBLEMS[error.status_code], dict(error.headers or {}))
+    status = error.status_code
+    return _answer(status, encode_for(request.scope, HTTP_PROBLEMS[status], status), dict(error.headers or {}))
 
 
 async def _answer_bad_query(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(InvalidTurn.status, problem_of(InvalidTurn(describe(error.errors()))), {})
+    return _answer(InvalidTurn.status, encode(problem_of(InvalidTurn(describe(error.errors())))), {})
 
 
-def _answer(status: int, problem: Problem, headers: dict[str, str]) -> Response:
-    return Response(encode(problem), status, headers, media_type="application/json")
+def _answer(status: int, body: str, headers: dict[str, str]) -> Response:
+    return Response(body, status, headers, media_type="application/json")

@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emotion_svc.serving.metrics import Metrics
-from emotion_svc.serving.problems import INTERNAL, encode
+from emotion_svc.serving.openai_errors import encode_for
+from emotion_svc.serving.problems import INTERNAL
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _CLIENT_GONE: Final = 499
@@ -52,7 +53,7 @@ class Border:
         except Exception:  # the border: whatever it is, it is logged without its words and re-shaped
             logger.exception("unexpected", extra={"fields": {"request_id": request_id.decode()}})
             if not status:
-                await _send_internal_problem(counting_send)
+                await _send_internal_problem(scope, counting_send)
         logger.info(
             "request",
             extra={
@@ -77,8 +78,8 @@ def _wire(scope: Scope) -> str:
     return path
 
 
-async def _send_internal_problem(send: Send) -> None:
-    body = encode(INTERNAL).encode()
+async def _send_internal_problem(scope: Scope, send: Send) -> None:
+    body = encode_for(scope, INTERNAL, 500).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     await send({"type": "http.response.body", "body": body})

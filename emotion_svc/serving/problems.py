@@ -28,7 +28,13 @@ _EXPECTED: Final = {
     "model_type": "an object",
     "tuple_type": "a list",
     "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "an object",
 }
+_BOUNDS: Final = {"greater_than": "above", "greater_than_equal": "at least", "less_than_equal": "at most"}
 
 
 class Problem(BaseModel):
@@ -100,12 +106,17 @@ def _fault(error: ErrorDetails) -> str:
             return "missing"
         case "extra_forbidden":
             return "unknown field"
-        case "too_short" | "string_too_short":
+        case "string_too_short":
             return "expected a text that is not empty"
+        case "too_short":
+            return "expected a list that is not empty"
         case "string_unicode":
             return "a field's name is no valid Unicode"
         case kind if kind in _EXPECTED:
             return f"expected {_EXPECTED[kind]}, found {_json_type(error['input'])}"
+        case kind if kind in _BOUNDS:
+            [bound] = error["ctx"].values()
+            return f"expected a number that is {_BOUNDS[kind]} {bound:g}"
         case kind:
             return f"not valid ({kind})"
 

@@ -1,7 +1,7 @@
 """The native wires: a turn or a batch of turns in, answers out; and what tells whether we are alive and ready.
 
 Bodies are read by `intake` and not by FastAPI, whose validation repeats the input in its errors, refuses lone
-surrogates and checks an answer a second time. What it would have put into the OpenAPI document, `_takes` does.
+surrogates and checks an answer a second time. What it would have put into the OpenAPI document, `takes` does.
 """
 
 from typing import Annotated, Any, Final
@@ -82,23 +82,23 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
         "/v1/classify",
         summary="Which face to wear, and whether the child just got an exercise right",
         responses={200: {"model": Answer | Verdict, "description": "The answer."}, **_problems(_PROBLEMS)},
-        openapi_extra=_takes(turn_schema, {"a game": EXAMPLE_TURN, "an exercise": _EXERCISE_TURN}),
+        openapi_extra=takes(turn_schema, {"a game": EXAMPLE_TURN, "an exercise": _EXERCISE_TURN}),
     )
     async def classify(request: Request, options: Annotated[Options, Query()]) -> Response:
         turn = intake.turn(await request.body())
         answered = await service.classify([turn])
-        return _json(_spell(answered.verdicts[0], options), answered.slowest)
+        return timed_answer(_spell(answered.verdicts[0], options), answered.slowest)
 
     @router.post(
         "/v1/classify/batch",
         summary="The same for several turns, in the same order",
         responses={200: {"model": Answers, "description": "One answer for each turn."}, **_problems(_PROBLEMS)},
-        openapi_extra=_takes(batch_schema, {"two turns": {"turns": [EXAMPLE_TURN, _EXERCISE_TURN]}}),
+        openapi_extra=takes(batch_schema, {"two turns": {"turns": [EXAMPLE_TURN, _EXERCISE_TURN]}}),
     )
     async def classify_batch(request: Request, options: Annotated[Options, Query()]) -> Response:
         turns = intake.batch(await request.body())
         answered = await service.classify(turns)
-        return _json(_spell_all(answered, options), answered.slowest)
+        return timed_answer(_spell_all(answered, options), answered.slowest)
 
     return router
 
@@ -138,11 +138,12 @@ def _spell_all(answered: Answered, options: Options) -> str:
     return '{"answers":[' + ",".join(_spell(verdict, options) for verdict in answered.verdicts) + "]}"
 
 
-def _json(text: str, timings: Timings) -> Response:
+def timed_answer(text: str, timings: Timings, media_type: str = "application/json") -> Response:
+    """An answer that says where its time went."""
     spent = (
         f"queue;dur={timings.queue_ms:.3f}, tokenize;dur={timings.tokenize_ms:.3f}, infer;dur={timings.infer_ms:.3f}"
     )
-    return Response(text, media_type="application/json", headers={"server-timing": spent})
+    return Response(text, media_type=media_type, headers={"server-timing": spent})
 
 
 def _turn_schema(settings: Settings) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _turn_schema(settings: Settings) -> dict[str, Any]:
     return schema
 
 
-def _takes(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+def takes(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     """A request body for the OpenAPI document."""
     content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}

@@ -32,6 +32,7 @@ def write_checkpoint(model: Decoder, tokenizer: Tokenizer, name: str, out: Path)
     tokenizer.save(str(out / "tokenizer.json"))
     weights = {key: tensor.to(torch.float16) for key, tensor in model.to_llama().items()}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # safetensors keeps it from everybody else
 
 
 def llama_config(shape: Shape, name: str, eos: int, pad: int) -> dict[str, object]:

@@ -1,13 +1,14 @@
 """The training command: options in, model directory out."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emotion_svc.data import read_examples
-from emotion_svc.errors import SetupError
+from emotion_svc.errors import MissingExtra, SetupError
 from emotion_svc.schema import Example
 from emotion_svc.train.config import TrainConfig, load_config
 
@@ -20,7 +21,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's directory; the model goes to its 'model/'.")] = Path("runs/pika"),
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
 ) -> None:
-    """Trains the model from the written lines; run it again to go on with a stopped run."""
+    """Train the model from the written lines; run it again to go on with a stopped run."""
     try:
         settings = load_config(config)
         if epochs is not None:
@@ -35,6 +36,8 @@ def train(
 
 
 def _run(settings: TrainConfig, root: Path, extra: list[Path], out: Path) -> None:
+    if find_spec("torch") is None:
+        raise MissingExtra("torch", "train")
     from emotion_svc.train.card import write_card
     from emotion_svc.train.pipeline import Run, read_lines
     from emotion_svc.train.plot import plot_log

@@ -10,7 +10,8 @@ CAT_OR_CAR = "(cat|car)!"
 
 
 def test_each_step_allows_just_the_tokens_that_can_still_become_an_answer() -> None:
-    index = AnswerIndex({b"ca": [1], b"c": [2], b"a": [3], b"t": [4], b"r": [5], b"!": [6], b"dog": [7]}, EOS, CAT_OR_CAR)
+    tokens = {b"ca": [1], b"c": [2], b"a": [3], b"t": [4], b"r": [5], b"!": [6], b"dog": [7]}
+    index = AnswerIndex(tokens, EOS, CAT_OR_CAR)
 
     start = index.initial_state
     assert set(index.allowed(start)) == {1, 2}
@@ -27,8 +28,9 @@ def test_each_step_allows_just_the_tokens_that_can_still_become_an_answer() -> N
 
 
 def test_the_longest_answer_counts_the_shortest_tokens() -> None:
-    assert AnswerIndex({b"ca": [1], b"t": [4], b"r": [5], b"!": [6]}, EOS, CAT_OR_CAR).max_tokens == 3
-    assert AnswerIndex({b"ca": [1], b"c": [2], b"a": [3], b"t": [4], b"r": [5], b"!": [6]}, EOS, CAT_OR_CAR).max_tokens == 4
+    tokens = {b"ca": [1], b"t": [4], b"r": [5], b"!": [6]}
+    assert AnswerIndex(tokens, EOS, CAT_OR_CAR).max_tokens == 3
+    assert AnswerIndex(tokens | {b"c": [2], b"a": [3]}, EOS, CAT_OR_CAR).max_tokens == 4
 
 
 def test_an_answer_is_accepted_only_whole() -> None:
@@ -47,7 +49,7 @@ def test_two_tokens_for_the_same_bytes_are_both_allowed() -> None:
 
 
 def test_a_vocabulary_that_cannot_spell_the_language_is_refused() -> None:
-    with pytest.raises(ValueError, match="[Vv]ocabulary"):
+    with pytest.raises(ValueError, match=r"[Vv]ocabulary"):
         AnswerIndex({b"ca": [1], b"t": [4]}, EOS, CAT_OR_CAR)
 
 

@@ -63,7 +63,7 @@ def test_mcnemar_counts_only_the_turns_where_the_two_differ() -> None:
 
 def test_answering_fewer_turns_lowers_the_risk_when_confidence_means_something() -> None:
     points = risk_coverage([0.5, 0.6, 0.9, 0.95], np.array([False, True, True, True]))
-    assert [(p.threshold, p.coverage, p.risk) for p in points] == [(0.5, 1, 0.25), (0.6, 0.75, 0), (0.9, 0.5, 0), (0.95, 0.25, 0)]
+    assert [tuple(point) for point in points] == [(0.5, 1, 0.25), (0.6, 0.75, 0), (0.9, 0.5, 0), (0.95, 0.25, 0)]
 
 
 @given(st.lists(st.booleans(), min_size=5, max_size=40))

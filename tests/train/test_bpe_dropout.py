@@ -3,10 +3,10 @@
 import random
 
 from emotion_svc.data import read_rows
+from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example
-from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.train.bpe_dropout import SeededBpe
 from tests.paths import EVAL_DATA
 

@@ -44,7 +44,10 @@ def lines() -> Lines:
         )
         for number, (family, name) in enumerate(itertools.product(FAMILIES, NAMES))
     ]
-    responses = [ResponseExample(response=f"Ồ {CUES[family]} nè {name}!", emotion=family) for family in FAMILIES for name in NAMES]
+    responses = [
+        ResponseExample(response=f"Ồ {CUES[family]} nè {name}!", emotion=family)
+        for family, name in itertools.product(FAMILIES, NAMES)
+    ]
     return Lines(turns, responses, None)
 
 
