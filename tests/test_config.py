@@ -27,6 +27,26 @@ def test_the_environment_of_settings_gives_them_to_another_process(monkeypatch: 
     assert load_settings() == settings
 
 
+@pytest.mark.parametrize(
+    ("value", "aliases"),
+    [("robot", ("robot",)), ("robot, openai/gpt-oss-20b", ("robot", "openai/gpt-oss-20b")), ("", ()), (" ", ())],
+)
+def test_the_names_that_callers_use_are_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, aliases: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("EMOTION_SVC_MODEL_ALIASES", value)
+    settings = load_settings()
+    assert settings.model_aliases == aliases
+    monkeypatch.setenv("EMOTION_SVC_MODEL_ALIASES", settings.environment["EMOTION_SVC_MODEL_ALIASES"])
+    assert load_settings() == settings
+
+
+def test_an_empty_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_SVC_MODEL_ALIASES", "robot,,x")
+    with pytest.raises(ConfigError, match=r"setting 'model_aliases' \(EMOTION_SVC_MODEL_ALIASES\): "):
+        load_settings()
+
+
 def test_a_misspelt_variable_is_refused_and_the_known_ones_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_SVC_MAX_BACTH", "9")
     with pytest.raises(ConfigError, match=r"no such setting: EMOTION_SVC_MAX_BACTH; .*EMOTION_SVC_MAX_BATCH"):

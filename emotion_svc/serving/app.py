@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from emotion_svc import __version__
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
-from emotion_svc.errors import InvalidTurn, Overloaded, ServiceError
+from emotion_svc.errors import EngineUnavailable, InvalidTurn, Overloaded, ServiceError
 from emotion_svc.serving.border import Border
 from emotion_svc.serving.chat import chat_wire
 from emotion_svc.serving.decisions import decisions_wire
@@ -22,6 +23,9 @@ from emotion_svc.serving.problems import HTTP_PROBLEMS, describe, encode, proble
 from emotion_svc.serving.served_models import Names, models_wire
 from emotion_svc.serving.service import Service
 from emotion_svc.serving.wires import health_wires, native_wires
+
+_NOT_READY_S: Final = 1
+"""When to come back to an engine that is not ready: it starts in less."""
 
 
 def create_app(engine: Engine, settings: Settings) -> FastAPI:
@@ -61,7 +65,9 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
 async def _answer_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+    headers = {}
+    if error.status == EngineUnavailable.status:
+        headers["retry-after"] = str(error.retry_after_s if isinstance(error, Overloaded) else _NOT_READY_S)
     param = error.param if isinstance(error, Refused) else None
     return _answer(error.status, encode_for(request.scope, problem_of(error), error.status, param), headers)
 

@@ -42,7 +42,11 @@ def chat_wire(service: Service, names: Names, settings: Settings) -> APIRouter:
         "/v1/chat/completions",
         summary="The same as a chat, as OpenAI's clients and vLLM's speak",
         responses={
-            200: {"model": ChatCompletion, "description": "The answer; with `stream`, as server-sent events."},
+            200: {
+                "model": ChatCompletion,
+                "content": {"text/event-stream": {}},
+                "description": "The answer; with `stream`, as server-sent events.",
+            },
             **OPENAI_REFUSALS,
             **OPENAI_PROBLEMS,
         },

@@ -7,7 +7,7 @@ chosen, not sampled, and it is always whole, so that no `max_tokens` and no `sto
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, ValidationError
 
 from emotion_svc.schema import Turn
 from emotion_svc.serving.constraints import without_constraints
@@ -18,6 +18,10 @@ from emotion_svc.serving.problems import describe
 
 _CLOSED: Final = ConfigDict(frozen=True, extra="forbid")
 _ROLES: Final = ("system", "developer", "user", "assistant")
+TextTag = Annotated[StrictStr, Tag("text")]
+TEXT_OR_LIST: Final = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
+"""Tells a union of a text and a list which of them is meant, so that an error is told about that one alone."""
+
 _Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 _Penalty = Annotated[float, Field(strict=True, ge=-2, le=2)]
 _Count = Annotated[StrictInt, Field(ge=1)]
@@ -55,11 +59,11 @@ class ChatRequest(BaseModel):
     repetition_penalty: Annotated[float, Field(strict=True, gt=0)] | None = None
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
-    stop: StrictStr | list[StrictStr] | None = None
+    stop: Annotated[TextTag | Annotated[list[StrictStr], Tag("list")], TEXT_OR_LIST] | None = None
     seed: StrictInt | None = None
     reasoning_effort: StrictStr | None = None
     user: StrictStr | None = None
-    metadata: dict[str, StrictStr] | None = None
+    metadata: dict[str, Any] | None = None
     safety_identifier: StrictStr | None = None
     prompt_cache_key: StrictStr | None = None
 

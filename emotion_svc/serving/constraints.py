@@ -26,10 +26,10 @@ def without_constraints(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Refused: a field asks for another answer than ours; `param` names it.
     """
-    for name, constraint in _CONSTRAINTS.items():
+    for name, constraint in CONSTRAINTS.items():
         if (value := fields.get(name)) is not None and not constraint.is_met_by(value):
             raise Refused(f"{name}: {constraint.reason}", name)
-    return {name: value for name, value in fields.items() if name not in _CONSTRAINTS}
+    return {name: value for name, value in fields.items() if name not in CONSTRAINTS}
 
 
 def is_schema_of_answer(schema: Any) -> bool:
@@ -116,7 +116,7 @@ _NO_TOOLS: Final = f"no tool is ever called, {_FIXED}; leave the field out"
 _NO_LOGPROBS: Final = "probabilities of tokens are not told; POST /v1/decisions tells those of the answers"
 _NO_BIAS: Final = "the answer is the model's own; leave the field out"
 
-_CONSTRAINTS: Final = {
+CONSTRAINTS: Final = {
     "response_format": _Constraint(_is_our_format, _FORM),
     "structured_outputs": _Constraint(_is_our_structure, _FORM),
     "guided_json": _Constraint(_is_our_json, _FORM),
@@ -149,3 +149,4 @@ _CONSTRAINTS: Final = {
     "echo": _Constraint(_one_of(False), _ONE_TEXT),
     "store": _Constraint(_one_of(False), "nothing is ever stored; leave the field out"),
 }
+"""The fields, and when each is taken."""

@@ -7,17 +7,17 @@ on; like the caller's system message in a chat, they are taken and not used.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, Tag
 
 from emotion_svc.schema import Turn
-from emotion_svc.serving.chat_request import check_messages, validated
+from emotion_svc.serving.chat_request import TEXT_OR_LIST, TextTag, check_messages, validated
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.openai_errors import Refused
 from emotion_svc.serving.openai_turn import turn_of_fields, turn_of_text
 from emotion_svc.taxonomy import FAMILIES, LABELS
 
 _CLOSED: Final = ConfigDict(frozen=True, extra="forbid")
-_Instructions = StrictStr | list[dict[str, Any]]
+_TextOrItems = Annotated[TextTag | Annotated[list[dict[str, Any]], Tag("list")], TEXT_OR_LIST]
 
 ASKABLE: Final = (
     "what can be asked, alone or together: a choice named 'emotion' whose values are the labels "
@@ -41,8 +41,8 @@ class ChoiceQuestion(BaseModel):
 
     type: Literal["choice"]
     name: Literal["emotion"]
-    instructions: _Instructions
-    choices: list[Option]
+    instructions: _TextOrItems
+    choices: list[Option] = Field(max_length=255)
 
     @property
     def asks_for_families(self) -> bool:
@@ -62,7 +62,7 @@ class PredicateQuestion(BaseModel):
 
     type: Literal["predicate"]
     name: Literal["learn_score"]
-    instructions: _Instructions
+    instructions: _TextOrItems
 
 
 Question = Annotated[ChoiceQuestion | PredicateQuestion, Field(discriminator="type")]
@@ -74,7 +74,7 @@ class DecisionRequest(BaseModel):
     model_config = _CLOSED
 
     model: StrictStr = Field(description="A name of GET /v1/models.")
-    input: StrictStr | list[dict[str, Any]] = Field(
+    input: _TextOrItems = Field(
         description="The turn, each name at the start of a line ('Previous Question: …', 'Previous Answer: …', "
         "'Response to check: …'), or messages of which the last is the user's and holds it, so or as input_json."
     )

@@ -158,7 +158,7 @@ def _answer(question: ChoiceQuestion | PredicateQuestion, verdict: Verdict) -> C
     posterior = verdict.emotion_posterior
     probabilities: dict[str, float] = {label: posterior[label] for label in LABELS}
     if question.asks_for_families:
-        probabilities = {family: sum(posterior[label] for label in LABELS_OF[family]) for family in FAMILIES}
+        probabilities = {family: min(1.0, sum(posterior[label] for label in LABELS_OF[family])) for family in FAMILIES}
     return ChoiceAnswer(
         choice=verdict.family if question.asks_for_families else verdict.answer.emotion,
         confidence=verdict.family_confidence,

@@ -18,15 +18,14 @@ from emotion_svc.schema import Turn
 from emotion_svc.serving.intake import FIELDS, Intake, parse_json
 from emotion_svc.serving.openai_errors import Refused
 
-_NAMES: Final = {
-    "previous question": "previous_question",
-    "previous answer": "previous_answer",
-    "response to check": "response",
-}
 _SPACE: Final = r"[^\S\r\n]"
 _NAME: Final = re.compile(
-    rf"(?:^|(?<=\r)){_SPACE}*({'|'.join(name.replace(' ', f'{_SPACE}+') for name in _NAMES)}){_SPACE}*:",
-    re.IGNORECASE | re.MULTILINE,
+    rf"""(?:^|(?<=\r)) {_SPACE}* (?:
+        (?P<previous_question> previous {_SPACE}+ question)
+        | (?P<previous_answer> previous {_SPACE}+ answer)
+        | (?P<response> response {_SPACE}+ to {_SPACE}+ check)
+    ) {_SPACE}* :""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 _AROUND: Final = 200
 """Characters that a message may have besides the limits of its fields: the names, and space."""
@@ -77,7 +76,7 @@ def turn_of_fields(intake: Intake, fields: Mapping[str, Any], param: str, expect
 def _fields(text: str) -> dict[str, str]:
     found: dict[str, tuple[int, int]] = {}
     for match in _NAME.finditer(text):
-        field = _NAMES[" ".join(match[1].lower().split())]
-        found.setdefault(field, match.span())
+        assert match.lastgroup in FIELDS
+        found.setdefault(match.lastgroup, match.span())
     starts = [*sorted(start for start, _ in found.values()), len(text)]
     return {field: text[end : next(start for start in starts if start >= end)] for field, (_, end) in found.items()}

@@ -106,10 +106,10 @@ def _fault(error: ErrorDetails) -> str:
             return "missing"
         case "extra_forbidden":
             return "unknown field"
-        case "string_too_short":
-            return "expected a text that is not empty"
-        case "too_short":
+        case "too_short" if isinstance(error["input"], list):
             return "expected a list that is not empty"
+        case "too_short" | "string_too_short":
+            return "expected a text that is not empty"
         case "string_unicode":
             return "a field's name is no valid Unicode"
         case kind if kind in _EXPECTED:

@@ -15,10 +15,10 @@ _BYTES_PER_TOKEN = 4
 
 @runtime_checkable
 class CountsTokens(Protocol):
-    """An engine that can say how many tokens of its model a turn's fields and an answer are."""
+    """An engine that can say how many tokens of its model a turn and an answer are."""
 
     def count_tokens(self, turn: Turn, answer: Answer) -> tuple[int, int]:
-        """Tokens of the turn's three fields as the model reads them, and of the answer."""
+        """Tokens of the turn as the model reads it, without the system prompt, and of the answer."""
 
 
 class Usage(NamedTuple):

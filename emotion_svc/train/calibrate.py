@@ -30,7 +30,6 @@ def calibrate(directory: Path, slots: Slots, examples: Sequence[Example], fitted
 
     `fitted_on` names the held-out file that `examples` are from.
     """
-    (directory / CALIBRATION_FILE).unlink(missing_ok=True)
     exact = directory / "model.fp32.onnx"
     export_onnx(directory, slots, "fp32", exact)
     try:

@@ -41,6 +41,7 @@ def _run(settings: TrainConfig, root: Path, extra: list[Path], out: Path) -> Non
     from emotion_svc.train.card import write_card
     from emotion_svc.train.pipeline import Run, read_lines
     from emotion_svc.train.plot import plot_log
+    from emotion_svc.train.trainer import LOG_FILE
 
     lines = read_lines(root, settings.data, extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
@@ -48,7 +49,7 @@ def _run(settings: TrainConfig, root: Path, extra: list[Path], out: Path) -> Non
     run = Run(settings, lines, dev, out)
     model = run.train(progress=sys.stderr.isatty())
     calibration = run.write(model, settings.data.dev)
-    plot_log(out / "log.jsonl", out / "log.png")
+    plot_log(out / LOG_FILE, out / "log.png")
     write_card(out / "model", dev, settings.data.dev, lines)
     typer.echo(f"model: {out / 'model'}  {calibration.by_digest if calibration else ''}")
 

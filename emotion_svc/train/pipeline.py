@@ -1,7 +1,6 @@
 """From the lines of `train_data/` to a model directory, step by step."""
 
 import random
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.slots import Slots, find_slots
 from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.errors import SetupError
-from emotion_svc.modeldir import ONNX_FILE, Calibration
+from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.train.baseline import NgramBaseline
@@ -28,7 +27,7 @@ from emotion_svc.train.lexicon import Knowledge, load_knowledge
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.samples import Corpus, Sample, make_epoch
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
-from emotion_svc.train.trainer import Trainer
+from emotion_svc.train.trainer import LOG_FILE, STATE_FILE, Trainer
 
 
 class Lines(NamedTuple):
@@ -78,14 +77,25 @@ class Run:
 
     def __init__(self, config: TrainConfig, lines: Lines, dev: Sequence[Example], out: Path) -> None:
         self.config, self._lines, self._dev, self._out = config, lines, list(dev), out
-        out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.tokenizer: Tokenizer = train_tokenizer(texts_of(lines), config.model.vocab)
-        self.tokenizer.save(str(out / "tokenizer.json"))
+        self.tokenizer: Tokenizer = self._begin()
         index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
         self.slots: Slots = find_slots(self.tokenizer, index)
         tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
         self.batcher = Batcher(tokens, self.slots, label_noise=config.optim.label_noise)
+
+    def _begin(self) -> Tokenizer:
+        """The tokenizer: of a run with the same settings that was stopped, else a new one; the old run's state goes."""
+        settings, saved = self._out / "config.json", self._out / "tokenizer.json"
+        if settings.exists() and settings.read_text("utf-8") == self.config.model_dump_json(indent=2):
+            return Tokenizer.from_file(str(saved))
+        self._out.mkdir(parents=True, exist_ok=True)
+        for name in (STATE_FILE, LOG_FILE):
+            (self._out / name).unlink(missing_ok=True)
+        tokenizer = train_tokenizer(texts_of(self._lines), self.config.model.vocab)
+        tokenizer.save(str(saved))
+        settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
+        return tokenizer
 
     def train(self, *, progress: bool = True) -> Decoder:
         """Trains, or goes on with a stopped run; returns the averaged network."""
@@ -114,9 +124,9 @@ class Run:
         return _Epochs(Corpus(lines.turns, lines.responses, exercises, teacher), self.config)
 
     def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
-        """Writes checkpoint, int8 graph and calibration to `model/`; the old directory is replaced."""
+        """Writes checkpoint, int8 graph and, where there are held-out turns, the calibration to `model/`."""
         directory = self._out / "model"
-        shutil.rmtree(directory, ignore_errors=True)
+        (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # it is the old files'
         write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
         export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None

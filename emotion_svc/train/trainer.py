@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from emotion_svc.train.config import OptimConfig, TrainConfig
 from emotion_svc.train.model import Decoder
 from emotion_svc.train.samples import Sample, from_turn
 
-_SAVE_EVERY_S = 120
+STATE_FILE: Final = "state.pt"
+LOG_FILE: Final = "log.jsonl"
+_SAVE_EVERY_S: Final = 120
 _IN_FAMILY = torch.tensor([[float(FAMILY_OF[label] == family) for family in FAMILIES] for label in LABELS])
 
 
@@ -100,7 +103,7 @@ class Trainer:
 
     @property
     def _state_file(self) -> Path:
-        return self._out / "state.pt"
+        return self._out / STATE_FILE
 
     def save(self) -> None:
         """Writes all that a resumed run needs; the old state is replaced at once or not at all."""
@@ -110,18 +113,15 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "place": (self._step, self._epoch, self._step_in_epoch),
-            "config": self._config.model_dump_json(),
         }
         torch.save(state, self._state_file.with_suffix(".new"))
         self._state_file.with_suffix(".new").replace(self._state_file)
 
     def resume(self) -> bool:
-        """Goes on where a run with the same configuration stopped; False where there is nothing to resume."""
+        """Goes on where the run in this directory stopped; False where there is nothing to resume."""
         if not self._state_file.exists():
             return False
         state = torch.load(self._state_file, weights_only=True)
-        if state["config"] != self._config.model_dump_json():
-            return False
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -190,7 +190,7 @@ class Trainer:
             if hard.any():
                 row["dev_emotion_hard"] = round((families.argmax(-1) == gold_family)[hard].float().mean().item(), 4)
                 row["dev_learn_score_hard"] = round(((values >= 0.5) == gold_value)[hard].float().mean().item(), 4)
-        with (self._out / "log.jsonl").open("a", encoding="utf-8") as file:
+        with (self._out / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         bar.write(json.dumps(row))
 

@@ -13,9 +13,9 @@ from tests.paths import EVAL_DATA
 
 
 @pytest.fixture(scope="session")
-def dev_turns() -> list[Turn]:
-    """The turns of `eval_data/dev.jsonl`, in their order."""
-    return [example.turn for example in read_examples([EVAL_DATA / "dev.jsonl"])]
+def gold_turns() -> list[Turn]:
+    """All turns of `eval_data/`, in their order."""
+    return [example.turn for example in read_examples(sorted(EVAL_DATA.glob("*.jsonl")))]
 
 
 @pytest.fixture(scope="session")

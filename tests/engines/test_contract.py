@@ -11,11 +11,12 @@ import pytest_asyncio
 from emotion_svc.engines.base import Engine, check_canary
 from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.scripted import ScriptedEngine
-from emotion_svc.errors import EngineUnavailable
+from emotion_svc.errors import EngineUnavailable, MissingExtra
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import ALL_ANSWERS, Answer, Turn, Verdict
 from emotion_svc.taxonomy import LABELS_OF, family_of
 from tests import hostile
+from tests.engines.marks import NEEDS_VLLM
 
 TABLE: Final = {
     "Chính xác, cat đó!": Answer(emotion="thats_right", learn_score=True),
@@ -34,10 +35,6 @@ ENGINES: Final[dict[str, Callable[[], Engine]]] = {
     "embedded": EmbeddedEngine,
     "vllm": vllm,
 }
-NEEDS_VLLM: Final = (
-    pytest.mark.vllm,
-    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed (make test-vllm)"),
-)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,21 +79,21 @@ async def test_no_turns_give_no_verdicts(engine: Engine) -> None:
     assert await engine.classify([]) == []
 
 
-async def test_verdicts_come_in_the_order_of_the_turns(engine: Engine, dev_turns: list[Turn]) -> None:
-    turns = dev_turns[:40]
+async def test_verdicts_come_in_the_order_of_the_turns(engine: Engine, gold_turns: list[Turn]) -> None:
+    turns = gold_turns[:40]
     forwards, backwards = await engine.classify(turns), await engine.classify(turns[::-1])
     assert answers(forwards) == answers(backwards)[::-1]
     assert len({answer.emotion for answer in answers(forwards)}) > 5 or engine.name == "scripted"
 
 
-async def test_a_turn_gets_the_same_answer_alone_and_among_others(engine: Engine, dev_turns: list[Turn]) -> None:
-    turns = dev_turns[40:60]
+async def test_a_turn_gets_the_same_answer_alone_and_among_others(engine: Engine, gold_turns: list[Turn]) -> None:
+    turns = gold_turns[40:60]
     alone = [(await engine.classify([one]))[0] for one in turns]
     assert answers(alone) == answers(await engine.classify(turns))
 
 
-async def test_calls_at_the_same_time_get_their_own_answers(engine: Engine, dev_turns: list[Turn]) -> None:
-    calls = [dev_turns[place : place + 3] for place in range(0, 30, 3)]
+async def test_calls_at_the_same_time_get_their_own_answers(engine: Engine, gold_turns: list[Turn]) -> None:
+    calls = [gold_turns[place : place + 3] for place in range(0, 30, 3)]
     one_by_one = [answers(await engine.classify(call)) for call in calls]
     together = await asyncio.gather(*(engine.classify(call) for call in calls))
     assert list(map(answers, together)) == one_by_one
@@ -108,9 +105,9 @@ async def test_every_answer_is_valid_whatever_the_fields_hold(engine: Engine) ->
 
 
 async def test_posteriors_sum_to_one_and_a_family_is_the_sum_of_its_labels(
-    engine: Engine, dev_turns: list[Turn]
+    engine: Engine, gold_turns: list[Turn]
 ) -> None:
-    for verdict in await engine.classify(dev_turns[:30]):
+    for verdict in await engine.classify(gold_turns[:30]):
         assert sum(verdict.emotion_posterior.values()) == pytest.approx(1, abs=1e-6)
         labels = LABELS_OF[verdict.family]
         assert verdict.family == family_of(verdict.answer.emotion)
@@ -118,10 +115,10 @@ async def test_posteriors_sum_to_one_and_a_family_is_the_sum_of_its_labels(
         assert verdict.answer.learn_score == (verdict.learn_score_probability >= 0.5)
 
 
-async def test_a_cancelled_call_leaves_the_others_alone(engine: Engine, dev_turns: list[Turn]) -> None:
-    expected = answers(await engine.classify(dev_turns[:5]))
-    given_up = asyncio.create_task(engine.classify(dev_turns[5:25]))
-    kept = asyncio.create_task(engine.classify(dev_turns[:5]))
+async def test_a_cancelled_call_leaves_the_others_alone(engine: Engine, gold_turns: list[Turn]) -> None:
+    expected = answers(await engine.classify(gold_turns[:5]))
+    given_up = asyncio.create_task(engine.classify(gold_turns[5:25]))
+    kept = asyncio.create_task(engine.classify(gold_turns[:5]))
     await asyncio.sleep(0)
     given_up.cancel()
     assert answers(await kept) == expected
@@ -141,3 +138,9 @@ async def test_a_closed_engine_says_so(name: str) -> None:
     await engine.close()
     with pytest.raises(EngineUnavailable):
         await engine.classify([turn("Chính xác!")])
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+async def test_an_engine_whose_package_is_missing_says_what_to_install() -> None:
+    with pytest.raises(MissingExtra, match=r"emotion-svc\[vllm\]"):
+        await vllm().start()

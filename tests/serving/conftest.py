@@ -59,7 +59,7 @@ def serve() -> Iterator[Callable[..., httpx.Client]]:
     """Starts a server for one test: `serve(engine, **settings)` gives its client."""
     with ExitStack() as stack:
 
-        def start(engine: Engine | None = None, **settings: int) -> httpx.Client:
+        def start(engine: Engine | None = None, **settings: int | tuple[str, ...]) -> httpx.Client:
             return stack.enter_context(listening(engine or ScriptedEngine(TABLE), Settings(**settings)))  # type: ignore[arg-type]
 
         yield start

@@ -11,14 +11,18 @@ from emotion_svc.schema import Turn
 from emotion_svc.taxonomy import FAMILIES, LABELS
 from tests.serving.test_chat import LINES, MODEL, TURN, WORD, refused
 
-FACE: dict[str, Any] = {
+FACE: Any = {
     "type": "choice",
     "name": "emotion",
     "instructions": "Which face?",
     "choices": [{"value": label} for label in LABELS],
 }
-FAMILY = FACE | {"choices": [{"value": family, "description": "a face"} for family in reversed(FAMILIES)]}
-RIGHT = {"type": "predicate", "name": "learn_score", "instructions": [{"type": "input_text", "text": "The child is right."}]}
+FAMILY: Any = FACE | {"choices": [{"value": family, "description": "a face"} for family in reversed(FAMILIES)]}
+RIGHT: Any = {
+    "type": "predicate",
+    "name": "learn_score",
+    "instructions": [{"type": "input_text", "text": "The child is right."}],
+}
 REQUEST: dict[str, Any] = {"model": MODEL, "input": LINES, "questions": [FACE, RIGHT]}
 FIELDS = TURN.model_dump()
 
@@ -35,7 +39,12 @@ def test_both_questions_are_answered_in_their_order(client: httpx.Client) -> Non
     assert set(decision) == {"answers", "model", "usage"}
     face, right = decision["answers"]
     probabilities = face.pop("probabilities")
-    assert face == {"type": "choice", "name": "emotion", "choice": "thats_right", "confidence": pytest.approx(0.9045, abs=1e-3)}
+    assert face == {
+        "type": "choice",
+        "name": "emotion",
+        "choice": "thats_right",
+        "confidence": pytest.approx(0.9045, abs=1e-3),
+    }
     assert [row["value"] for row in probabilities] == list(LABELS)
     assert sum(row["probability"] for row in probabilities) == pytest.approx(1)
     assert max(probabilities, key=lambda row: row["probability"])["value"] == "thats_right"
@@ -143,7 +152,9 @@ def test_an_input_without_a_turn_is_refused_and_told_the_form(client: httpx.Clie
 )
 def test_any_other_question_is_refused_and_told_what_can_be_asked(client: httpx.Client, questions: object) -> None:
     message = refused(ask(client, REQUEST | {"questions": questions}), 400, "questions")
-    assert "what can be asked, alone or together: a choice named 'emotion' whose values are the labels (happy," in message
+    assert (
+        "what can be asked, alone or together: a choice named 'emotion' whose values are the labels (happy," in message
+    )
     assert message.endswith("and a predicate named 'learn_score'")
 
 

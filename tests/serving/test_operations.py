@@ -1,5 +1,6 @@
 """What operators use: health, readiness, metrics, the OpenAPI document, and what a failing engine looks like."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -120,14 +121,17 @@ def test_two_apps_in_one_process_count_apart(serve: Callable[..., httpx.Client])
 def test_the_docs_page_and_its_document_are_there(client: httpx.Client) -> None:
     assert "swagger" in client.get("/docs").text
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/classify", "/v1/classify/batch", "/healthz", "/readyz", "/metrics"}
+    openai = {"/v1/chat/completions", "/v1/decisions", "/v1/models"}
+    assert set(paths) == {"/v1/classify", "/v1/classify/batch", "/healthz", "/readyz", "/metrics"} | openai
     assert set(paths["/v1/classify"]["post"]["responses"]) == {"200", "413", "422", "500", "503"}
+    assert set(paths["/v1/decisions"]["post"]["responses"]) == {"200", "400", "404", "413", "500", "503"}
 
 
-@pytest.mark.parametrize("path", ["/v1/classify", "/v1/classify/batch"])
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/classify/batch", "/v1/chat/completions", "/v1/decisions"])
 def test_every_example_of_the_document_is_answered(client: httpx.Client, path: str) -> None:
     body = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"]
+    assert "$ref" not in json.dumps(body)
     for example in body["examples"].values():
         assert client.post(path, json=example["value"]).status_code == 200
 

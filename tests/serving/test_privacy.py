@@ -32,6 +32,16 @@ def log() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
+LINES = f"Previous Question: {MARK}\nPrevious Answer: {MARK}\nResponse to check: {MARK}"
+CHAT = {
+    "model": "scripted",
+    "messages": [{"role": "system", "content": MARK}, {"role": "user", "content": LINES}],
+    "user": MARK,
+    "stop": [MARK],
+}
+QUESTION = {"type": "predicate", "name": "learn_score", "instructions": MARK}
+DECISION = {"model": "scripted", "input": LINES, "questions": [QUESTION], "safety_identifier": MARK}
+
 BODIES = {
     "a turn": json.dumps(TURN),
     "an unknown field": json.dumps(TURN | {f"{MARK} {MARK}": MARK}),
@@ -43,25 +53,41 @@ BODIES = {
     "a long body": json.dumps(TURN | {"response": MARK * 200_000}),
     "a batch": json.dumps({"turns": [TURN, TURN]}),
     "a batch with a bad turn": json.dumps({"turns": [TURN, {"response": MARK}]}),
+    "a chat": json.dumps(CHAT),
+    "a streamed chat": json.dumps(CHAT | {"stream": True}),
+    "a chat with an unknown model": json.dumps(CHAT | {"model": MARK}),
+    "a chat without a turn": json.dumps(CHAT | {"messages": [{"role": "user", "content": MARK}]}),
+    "a chat of no form": json.dumps(CHAT | {"messages": [{"role": MARK, "content": [{MARK: MARK}]}]}),
+    "a chat with a constraint": json.dumps(CHAT | {"response_format": {"type": MARK}}),
+    "a chat with wrong types": json.dumps({name: {f"{MARK} {MARK}": MARK} for name in CHAT}),
+    "a decision": json.dumps(DECISION),
+    "a decision about anything": json.dumps(DECISION | {"questions": [QUESTION | {"name": MARK, f"{MARK}!": MARK}]}),
+    "a decision of no form": json.dumps(DECISION | {"input": [{"role": "user", "content": [{MARK: MARK}]}]}),
 }
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+PATHS = (
+    "/v1/classify",
+    "/v1/classify?detail=true",
+    "/v1/classify/batch",
+    f"/v1/{MARK}",
+    f"/v1/classify?a={MARK}",
+    "/v1/chat/completions",
+    "/v1/decisions",
+    f"/v1/models?{MARK}={MARK}",
+)
+
+
 @pytest.mark.parametrize("answer", [None, EngineUnavailable("no engine"), RuntimeError(f"cannot tokenize {MARK}")])
 def test_no_word_of_a_turn_leaves_but_to_the_engine(
-    serve: Callable[..., httpx.Client], log: io.StringIO, answer: Exception | None, body: str
+    serve: Callable[..., httpx.Client], log: io.StringIO, answer: Exception | None
 ) -> None:
     engine = ScriptedEngine({MARK: answer} if answer else {})
     client = serve(engine)
-    for path in (
-        "/v1/classify",
-        "/v1/classify?detail=true",
-        "/v1/classify/batch",
-        f"/v1/{MARK}",
-        f"/v1/classify?a={MARK}",
-    ):
-        reply = client.post(path, content=body)
-        assert MARK not in f"{reply.text} {reply.headers}"
+    for name, body in BODIES.items():
+        for path in PATHS:
+            reply = client.post(path, content=body)
+            assert MARK not in f"{reply.text} {reply.headers}", f"{name}, sent to {path}"
     assert MARK not in client.get("/metrics").text
     ours = [line for line in log.getvalue().splitlines() if not json.loads(line)["logger"].startswith("http")]
     assert '"event": "request"' in "".join(ours)

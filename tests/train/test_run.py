@@ -96,13 +96,14 @@ def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(
         torch.testing.assert_close(resumed.state_dict()[name], weight, msg=f"{name} differs after resuming")
 
 
-def test_another_configuration_does_not_resume(tmp_path: Path) -> None:
+def test_another_configuration_begins_anew(tmp_path: Path) -> None:
     once = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"epochs": 1})})
     run(tmp_path, once).train(progress=False)
     other = once.model_copy(update={"seed": 4})
     run(tmp_path, other).train(progress=False)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 1]
+    assert [row["epoch"] for row in rows] == [1]
+    assert rows[0]["step"] == 11
 
 
 def test_a_calibration_is_refused_with_another_file(finished: tuple[Path, Decoder], tmp_path: Path) -> None:
