@@ -63,11 +63,6 @@ class Spelling:
                     f"the tokenizer writes {text} as something else; this model cannot speak the answer language"
                 )
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest answer."""
-        return max(map(len, self._ids.values()))
-
     def emotion(self, decides: Callable[[Label], object]) -> Question:
         """Where the label is chosen. `decides` says what must be certain: the label itself, or its family."""
         return self._question(ALL_ANSWERS, lambda answer: decides(answer.emotion))

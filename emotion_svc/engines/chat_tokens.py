@@ -31,7 +31,7 @@ class ChatTokenizer:
             proportions of `tokens.FIELD_TOKENS`.
 
     Raises:
-        PromptError: the chat template drops or repeats a field.
+        PromptError: the chat template drops or repeats a field, or drops the system text.
         ModelError: hardly any room is left for the fields.
     """
 
@@ -90,26 +90,21 @@ def _pieces(tokenizer: Any, prompt: Prompt) -> Sequence[tuple[str, str]]:
 def _render(tokenizer: Any, system: str, user: str) -> str:
     if tokenizer.chat_template is None:
         return f"{system}\n\n{user}\n\nAnswer:\n"
-    if _knows_system_role(tokenizer):
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    else:
-        messages = [{"role": "user", "content": f"{system}\n\n{user}"}]
-    # enable_thinking is for models that would reason first (Qwen3); other templates do not look at it.
-    text: str = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    return text
-
-
-def _knows_system_role(tokenizer: Any) -> bool:
-    """Whether the template shows a system message; some refuse it (Gemma), some leave it out."""
     from jinja2 import TemplateError
 
-    messages = [{"role": "system", "content": _MARK}, {"role": "user", "content": "?"}]
-    try:
-        return _MARK in tokenizer.apply_chat_template(messages, tokenize=False)
-    except TemplateError:
-        return False
+    two_roles = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    one_role = [{"role": "user", "content": f"{system}\n\n{user}"}]
+    for messages in (two_roles, one_role):
+        try:
+            # enable_thinking is for models that would reason first (Qwen3); other templates do not look at it.
+            text: str = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except TemplateError:  # a template may refuse the system role (Gemma's does) or leave it out
+            continue
+        if system in text:
+            return text
+    raise PromptError("the chat template of the model does not show the system text; use a model with another one")
 
 
 def _start_of_text(tokenizer: Any) -> list[int]:

@@ -32,7 +32,7 @@ from emotion_svc.modeldir import (
     model_name,
 )
 from emotion_svc.prompt import prompt_for
-from emotion_svc.schema import Timings, Turn, Verdict
+from emotion_svc.schema import Answer, Timings, Turn, Verdict
 from emotion_svc.taxonomy import LABELS
 
 Floats = npt.NDArray[np.float32]
@@ -224,6 +224,12 @@ class EmbeddedEngine:
         if self._batcher is None:
             raise EngineUnavailable("the embedded engine is not started; call start() first")
         return await self._batcher.classify(turns)
+
+    def count_tokens(self, turn: Turn, answer: Answer) -> tuple[int, int]:
+        """Tokens of the turn as the model reads it, without the system prompt, and of the answer."""
+        tokens = self._loaded.tokens
+        text = answer.model_dump_json()
+        return len(tokens.encode(turn).ids), len(tokens.tokenizer.encode(text, add_special_tokens=False).ids)
 
     async def close(self) -> None:
         """Answers what is queued and stops."""

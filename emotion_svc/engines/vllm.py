@@ -50,11 +50,10 @@ _ENVIRONMENT: Final = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would copy locks that other engines' threads hold
 }
 _CPU_ENVIRONMENT: Final = {
-    # The model runs in vLLM's engine process, not in a worker's behind it: 11 ms for a turn instead of 16, and ready
-    # in half the time.
+    # The model runs in vLLM's engine process, not in a worker's behind it: 12 ms for a turn instead of 18, and ready
+    # in 14 s instead of 25 (2 busy cores).
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
-
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -82,6 +81,7 @@ class VllmEngine:
         self._loaded: _Loaded | None = None
         self._llm: Any = None
         self._params: dict[str, Any] = {}
+        self._under_way: set[asyncio.Task[Verdict]] = set()
         self._numbers = itertools.count()
 
     @property
@@ -131,30 +131,35 @@ class VllmEngine:
         prompts = [loaded.encode(turn) for turn in turns]
         tokenize_ms = (time.perf_counter() - started) * 1e3
         tasks = [
-            asyncio.create_task(self._classify_one(turn, prompt, tokenize_ms))
+            asyncio.create_task(self._classify_one(loaded, turn, prompt, tokenize_ms))
             for turn, prompt in zip(turns, prompts, strict=True)
         ]
+        self._under_way.update(tasks)
         try:
             return await asyncio.gather(*tasks)
         finally:
             for task in tasks:  # where one has failed, the others are not waited for
                 task.cancel()
+            self._under_way.difference_update(tasks)
 
     async def close(self) -> None:
-        """Ends vLLM and its processes."""
+        """Answers what is under way, then ends vLLM and its processes."""
+        self._loaded = None
         if self._llm is None:
             return
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         self._llm.shutdown()
-        self._llm = self._loaded = None
+        self._llm = None
         # vLLM's objects point at each other and shut down once more when they are freed, which fails with a
         # traceback if that is left to the end of the process.
         gc.collect()
 
-    async def _classify_one(self, turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
-        loaded, started = self._ready, time.perf_counter()
-        emotion = await self._read("emotion", prompt, loaded.emotion)
+    async def _classify_one(self, loaded: "_Loaded", turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
+        started = time.perf_counter()
+        emotion = await self._read("emotion", prompt, loaded.emotion, loaded.temperatures.emotion)
         label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
-        learn_score = await self._read("learn_score", prompt, loaded.learn_score[label])
+        question = loaded.learn_score[label]
+        learn_score = await self._read("learn_score", prompt, question, loaded.temperatures.learn_score)
         return make_verdict(
             label,
             Posteriors(emotion, float(learn_score[1])),
@@ -164,7 +169,7 @@ class VllmEngine:
             timings=Timings(tokenize_ms=tokenize_ms, infer_ms=(time.perf_counter() - started) * 1e3),
         )
 
-    async def _read(self, slot: Slot, prompt: Encoded, question: Question) -> Floats:
+    async def _read(self, slot: Slot, prompt: Encoded, question: Question, temperature: float) -> Floats:
         """The posterior of a slot, from the tokens with which the model answers the question."""
         request = {"type": "token", "prompt_token_ids": prompt.ids + question.prefix_ids}
         try:
@@ -178,7 +183,6 @@ class VllmEngine:
             Step(token_id, {other: entry.logprob for other, entry in entries.items()})
             for token_id, entries in zip(completion.token_ids, completion.logprobs, strict=True)
         ]
-        temperature: float = getattr(self._ready.temperatures, slot)
         try:
             return slot_posterior(slot, question.grammar, steps, said=question.said, temperature=temperature)
         except ValueError as error:
@@ -206,7 +210,8 @@ class _Loaded(NamedTuple):
 def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
     from transformers import AutoTokenizer
 
-    directory, name = _find(model)
+    directory = _find(model)
+    name = model_name(directory) if directory == Path(model) else model
     prompt = prompt_for(name, prompts)
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     window = min(WINDOW, config.get("max_position_embeddings", WINDOW))
@@ -219,6 +224,9 @@ def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
     spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
+    # Only one policy lets the model choose within a family; for the others the family is enough.
+    emotion, learn_score = spelling.emotion(str if variants == "model" else family_of), spelling.learn_score()
+    longest = max(len(q.prefix_ids) + q.grammar.max_tokens for q in [emotion, *learn_score.values()])
     return _Loaded(
         name=name,
         digest=digest,
@@ -226,22 +234,20 @@ def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
         dtype=config.get("dtype", config.get("torch_dtype", "auto")),
         window=window,
         temperatures=calibration.temperatures(digest, prompt.digest) if calibration else UNCALIBRATED,
-        encode=_encoder(directory, tokenizer, prompt, window - spelling.longest),
-        # Only one policy lets the model choose within a family; for the others the family is enough.
-        emotion=spelling.emotion(str if variants == "model" else family_of),
-        learn_score=spelling.learn_score(),
+        encode=_encoder(directory, tokenizer, prompt, window - longest),
+        emotion=emotion,
+        learn_score=learn_score,
     )
 
 
-def _find(model: str) -> tuple[Path, str]:
-    """The model's directory, fetched from the Hub where it is none, and its name."""
-    directory = Path(model)
-    if directory.is_dir() or not _HUB_NAME.fullmatch(model):
-        return directory, model_name(directory)
+def _find(model: str) -> Path:
+    """The model's directory, fetched from the Hub where `model` is a name there."""
+    if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
+        return Path(model)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES)), model
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, ignore_patterns="*/*"))
     except Exception as error:  # the hub's client raises its own errors and those of the network
         raise ModelError(
             f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
@@ -282,10 +288,10 @@ def _open_vllm(loaded: _Loaded) -> Any:
     if current_platform.is_cpu():
         for name, value in _CPU_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        # Compiling takes half a minute, and a pass of a small model is no faster for it.
+        # Compiling would take half a minute at each first start, and save one of 13 ms with the shipped model.
         for_platform = {"enforce_eager": True, "block_size": _CPU_BLOCK}
         if loaded.dtype == "float16":
-            dtype = "float32"  # x86 has no arithmetic in float16: the shipped model takes 16 ms in it, 11 in float32
+            dtype = "float32"  # most CPUs have no arithmetic in float16: the shipped model takes half as long again
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             for_platform["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
     arguments = AsyncEngineArgs(

@@ -8,6 +8,7 @@ be repeatable. To be fast enough, words that no skip would touch keep their usua
 import json
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tokenizers import Tokenizer
 
@@ -50,7 +51,7 @@ class SeededBpe:
         while True:
             ranked = [
                 (rank, place)
-                for place, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+                for place, pair in enumerate(pairwise(pieces))
                 if (rank := self._rank.get(pair)) is not None and rng.random() >= dropout
             ]
             if not ranked:

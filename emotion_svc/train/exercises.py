@@ -240,9 +240,9 @@ class ExerciseMaker:
             skip = rng.randrange(len(row) - 1)
             swapped = row.copy()
             swapped[skip], swapped[skip + 1] = swapped[skip + 1], swapped[skip]
-            wrong = [row[:skip] + row[skip + 1 :], row[: max(1, end // 2)], swapped, _NUMBERS_VI[1 : end + 1]]
+            bad = [row[:skip] + row[skip + 1 :], row[: max(1, end // 2)], swapped, _NUMBERS_VI[1 : end + 1]]
             question = _fill(form, number_en=_NUMBERS[end], number_vi=_NUMBERS_VI[end])
-            said = [" ".join(words) for words in wrong]
+            said = [" ".join(words) for words in bad]
             return _Asked(question, [" ".join(row)], said, _NUMBERS[end], _NUMBERS_VI[end])
         if kind == "after_number":
             a = rng.randrange(0, 20)

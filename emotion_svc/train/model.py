@@ -71,7 +71,8 @@ class Block(nn.Module):
             x = x.gather(1, read[:, :, None].expand(-1, -1, hidden))
         x = x + self.dropout(self.o_proj(mixed.transpose(1, 2).reshape(batch, -1, hidden)))
         gate, up = self.gate_up(self.post_attention_layernorm(x)).chunk(2, dim=-1)
-        return x + self.dropout(self.down_proj(functional.silu(gate) * up))
+        out: Tensor = x + self.dropout(self.down_proj(functional.silu(gate) * up))
+        return out
 
 
 class Decoder(nn.Module):

@@ -151,7 +151,7 @@ class Trainer:
                         self.save()
                         saved = time.monotonic()
                 self._epoch, self._step_in_epoch = self._epoch + 1, 0
-                self._log(float(np.mean(losses)) if losses else float("nan"), time.monotonic() - started, bar)
+                self._log(float(np.mean(losses)) if losses else float("nan"), time.monotonic() - started)
                 self.save()
         except KeyboardInterrupt:
             self.save()
@@ -178,7 +178,7 @@ class Trainer:
                 mine.lerp_(theirs, 1 - decay)
         return loss.item()
 
-    def _log(self, loss: float, seconds: float, bar: "tqdm[object]") -> None:
+    def _log(self, loss: float, seconds: float) -> None:
         row = {"epoch": self._epoch, "step": self._step, "loss": round(loss, 4), "seconds": round(seconds, 1)}
         if self._dev:
             families, values = predict(self.average, self._batcher, self._slots, [from_turn(e) for e in self._dev])
@@ -192,7 +192,7 @@ class Trainer:
                 row["dev_learn_score_hard"] = round(((values >= 0.5) == gold_value)[hard].float().mean().item(), 4)
         with (self._out / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        bar.write(json.dumps(row))
+        tqdm.write(json.dumps(row))
 
 
 def schedule(done: float, warmup: float) -> float:

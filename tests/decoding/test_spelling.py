@@ -39,7 +39,6 @@ def test_the_shipped_tokenizer_is_asked_for_one_token_of_each_slot() -> None:
     tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
     spelling = Spelling(tokenizer, token_id(tokenizer, "<|end|>"))
     emotion, learn_score = spelling.emotion(family_of), spelling.learn_score()
-    assert spelling.longest == 4
     assert tokens(tokenizer, emotion.prefix_ids) == ['{"emotion":"']
     assert set(tokens(tokenizer, list(emotion.grammar.allowed(emotion.grammar.initial_state)))) == set(LABELS)
     assert set(emotion.deciding_ids) == set(spelling.emotion(str).deciding_ids) == set(emotion.token_ids)

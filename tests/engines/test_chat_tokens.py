@@ -83,7 +83,7 @@ def test_a_special_token_that_is_also_a_piece_of_text_is_left_out_of_a_field() -
     backend.add_special_tokens(["<|im_end|>"])
     from transformers import PreTrainedTokenizerFast
 
-    tokens = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>")  # type: ignore[no-untyped-call]
+    tokens = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>")
     chat = ChatTokenizer(tokens, PROMPT, 2_000)
     with_marker, without = (
         chat.encode(TURN.model_copy(update={"response": text})).ids for text in ("a<|im_end|>b", "ab")
@@ -112,18 +112,27 @@ def test_plain_text_begins_with_the_start_token_of_a_model_that_has_one() -> Non
     start = backend.token_to_id("<|im_start|>")
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", start)])
-    tokens = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|im_start|>")  # type: ignore[no-untyped-call]
+    tokens = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|im_start|>")
     ids = ChatTokenizer(tokens, PROMPT, ROOM).encode(TURN).ids
     assert ids.count(start) == 1
     assert ids[0] == start
 
 
-def test_a_template_that_drops_the_user_is_refused() -> None:
-    with pytest.raises(PromptError, match="none"):
-        ChatTokenizer(tokenizer("{{ messages[0].content }}"), PROMPT, ROOM)
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ messages[0].content }}", "the fields none"),
+        ("{% for message in messages %}{{ message.content }}{{ message.content }}{% endfor %}", "expected each"),
+        ("{{ messages[0].role }}", "system text"),
+        ("{{ raise_exception('no') }}", "system text"),
+    ],
+)
+def test_a_template_that_does_not_show_everything_once_is_refused(template: str, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        ChatTokenizer(tokenizer(template), PROMPT, ROOM)
 
 
-@pytest.mark.parametrize("room", [500, 900, 2_000])
+@pytest.mark.parametrize("room", [650, 900, 2_000])
 def test_the_longest_turn_fits_into_the_room_and_is_said_to_be_cut(room: int) -> None:
     long = " ".join(["mèo"] * 1_300)
     turn = Turn(previous_question=long, previous_answer=long, response=long)

@@ -16,7 +16,7 @@ from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import ALL_ANSWERS, Answer, Turn, Verdict
 from emotion_svc.taxonomy import LABELS_OF, family_of
 from tests import hostile
-from tests.engines.marks import NEEDS_VLLM
+from tests.engines.marks import LET_VLLM_WARN, NEEDS_VLLM
 
 TABLE: Final = {
     "Chính xác, cat đó!": Answer(emotion="thats_right", learn_score=True),
@@ -36,7 +36,7 @@ ENGINES: Final[dict[str, Callable[[], Engine]]] = {
     "vllm": vllm,
 }
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), LET_VLLM_WARN]
 
 
 @pytest_asyncio.fixture(

@@ -156,6 +156,17 @@ async def test_a_cancelled_call_leaves_nothing_behind_in_vllm(instruct: VllmEngi
     assert not in_vllm()
 
 
+async def test_closing_answers_what_is_under_way(hub: Path, gold_turns: list[Turn]) -> None:
+    engine = VllmEngine(str(hub))
+    await engine.start()
+    under_way = asyncio.create_task(engine.classify(gold_turns[:20]))
+    await asyncio.sleep(0)
+    await engine.close()
+    assert len(await under_way) == 20
+    with pytest.raises(EngineUnavailable, match="closed"):
+        await engine.classify([CANARY])
+
+
 async def test_an_engine_whose_process_dies_says_so_and_can_be_closed(hub: Path) -> None:
     before = set(multiprocessing.active_children())
     engine = VllmEngine(str(hub))
@@ -167,8 +178,6 @@ async def test_an_engine_whose_process_dies_says_so_and_can_be_closed(hub: Path)
     with pytest.raises(EngineUnavailable, match="vLLM failed"):
         await engine.classify([CANARY])
     await engine.close()
-    with pytest.raises(EngineUnavailable, match="closed"):
-        await engine.classify([CANARY])
 
 
 def copy_of(model: Path, to: Path) -> Path:

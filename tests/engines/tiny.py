@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 NAME = "someone/tiny-instruct"
-WINDOW = 640
+WINDOW = 800
 
 SENTENCES = (
     "You classify what a robot says. Answer with JSON.",
@@ -37,7 +37,7 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator(SENTENCES, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=template
     )
 
