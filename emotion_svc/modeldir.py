@@ -67,7 +67,8 @@ def digest_of(path: Path) -> str:
         ModelError: the file does not exist.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError as error:
         raise ModelError(f"'{path}' does not exist; a model directory holds {path.name}") from error
 

@@ -49,8 +49,8 @@ def _run(settings: TrainConfig, root: Path, extra: list[Path], out: Path) -> Non
     run = Run(settings, lines, dev, out)
     model = run.train(progress=sys.stderr.isatty())
     calibration = run.write(model, settings.data.dev)
-    plot_log(out / LOG_FILE, out / "log.png")
     write_card(out / "model", dev, settings.data.dev, lines)
+    plot_log(out / LOG_FILE, out / "log.png")
     typer.echo(f"model: {out / 'model'}  {calibration.by_digest if calibration else ''}")
 
 
