@@ -55,7 +55,7 @@ class Calibration(BaseModel):
         if file_digest not in self.by_digest:
             raise ModelError(
                 f"{CALIBRATION_FILE} is for the files {', '.join(self.by_digest)}, but this one has digest "
-                f"{file_digest}; calibrate again (python -m emotion_svc.train --calibrate)"
+                f"{file_digest}; take all files from one training run (python -m emotion_svc.train)"
             )
         return self.by_digest[file_digest]
 

@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float32]
 
 _BLOCKED: Final = -1e9
 _MAX_BATCH: Final = 16
-"""Turns in one pass: beyond it throughput no longer grows on 2 cores (docs/performance.md)."""
+"""Turns in one pass: a pass stays short, so that a single turn never waits long behind a batch."""
 
 
 class _State(NamedTuple):
@@ -213,7 +213,7 @@ class EmbeddedEngine:
         return self._model
 
     async def start(self) -> None:
-        """Loads the model (0.3 s); raises `errors.ModelError` or `errors.PromptError` where it is unfit."""
+        """Loads the model; raises `errors.ModelError` or `errors.PromptError` where it is unfit."""
         self._model = EmbeddedModel(
             self._directory, threads=self._threads, variants=self._variants, prompts=self._prompts
         )
@@ -252,7 +252,7 @@ def _open_session(path: Path, threads: int) -> Any:
     except Exception as error:  # onnxruntime's errors share no public base class
         raise ModelError(
             f"ONNX Runtime cannot load '{path}' ({type(error).__name__}); the file is damaged or of another version: "
-            "fetch it again, or export it (python -m emotion_svc.train --export)"
+            "fetch it again, or make it anew (python -m emotion_svc.train)"
         ) from error
 
 

@@ -123,15 +123,6 @@ def bootstrap(table: Table, measure: Callable[[Table], float], *, rounds: int = 
     return Interval(measure(table), float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
 
 
-def share_interval(right: Bools) -> Interval:
-    """A share with its 95 % Wilson interval (Wilson 1927), which holds near 0 and 1, too."""
-    n, z = len(right), 1.959964
-    p = float(right.mean())
-    centre, spread = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n)
-    half = spread * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
-
-
 def mcnemar(first: Bools, second: Bools) -> float:
     """Two-sided exact p-value that two systems are right equally often on the same turns (McNemar 1947)."""
     gains, losses = int((first & ~second).sum()), int((~first & second).sum())

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """`ids`: (batch, length), right-padded. `read`: (batch, 4), the positions that predict the answer's tokens.
 
     `emotion`: (batch, 23) target over labels. `weight`: (batch,) of the emotion. `learn_score`: (batch,) target,
-    NaN where unknown. `lengths`: (batch,), padding not counted.
+    NaN where unknown.
     """
 
     ids: Tensor
@@ -27,7 +27,6 @@ class Batch(NamedTuple):
     emotion: Tensor
     weight: Tensor
     learn_score: Tensor
-    lengths: Tensor
 
 
 class Batcher:
@@ -85,7 +84,6 @@ class Batcher:
             torch.from_numpy(emotion),
             torch.tensor([s.weight for s in samples]),
             torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
-            torch.tensor([len(row) for row in rows]),
         )
 
 

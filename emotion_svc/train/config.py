@@ -63,8 +63,6 @@ class OptimConfig(_Section):
     label_smoothing: Share = 0.05
     label_noise: Share = 0.15
     learn_score_weight: float = 1.0
-    lm_weight: float = 0.0
-    lm_epochs: int = 0
     average_decay: Share = 0.998
 
 

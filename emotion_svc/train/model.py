@@ -1,9 +1,8 @@
 """The network that is trained: a plain Llama decoder, written out so that only what is needed is computed.
 
-The weights are saved in Hugging Face's Llama layout; `tests/train/test_checkpoint.py` holds that
-`transformers.LlamaForCausalLM` gives the same logits for the files. Written out for two reasons: dropout on
-embeddings and blocks (Llama has none, small data needs it), and a last layer that is evaluated at the
-answer's positions alone, which saves a third of a training step.
+The weights are saved in Hugging Face's Llama layout; tests/engines/test_vllm.py holds that vLLM, which runs
+its own Llama on these files, gives the same answers. Written out for two reasons: dropout on embeddings and
+blocks (Llama has none, small data needs it), and a last layer that is evaluated at the answer's positions alone.
 """
 
 from dataclasses import dataclass

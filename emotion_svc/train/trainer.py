@@ -46,13 +46,6 @@ def loss_of(logits: Tensor, batch: Batch, slots: Slots, optim: OptimConfig) -> T
     return emotion + optim.learn_score_weight * learn_score * known.float().mean() + 0.1 * forced
 
 
-def lm_loss(model: Decoder, batch: Batch) -> Tensor:
-    """Next-token cross-entropy over the prompt's own tokens."""
-    logits = model(batch.ids[:, :-1])
-    inside = torch.arange(batch.ids.shape[1] - 1)[None] < batch.lengths[:, None] - 4
-    return functional.cross_entropy(logits[inside].float(), batch.ids[:, 1:][inside])
-
-
 def predict(model: Decoder, batcher: Batcher, slots: Slots, samples: list[Sample]) -> tuple[Tensor, Tensor]:
     """Probabilities without calibration: emotion (n, 16) by family, learn_score (n,), given the best label."""
     model.eval()
@@ -164,8 +157,6 @@ class Trainer:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = loss_of(self.model(batch.ids, batch.read), batch, self._slots, optim)
-            if self._epoch < optim.lm_epochs:
-                loss = loss + optim.lm_weight * lm_loss(self.model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
