@@ -27,11 +27,13 @@ main = typer.Typer(
 )
 
 EngineOption = Annotated[
-    str | None, typer.Option("--engine", metavar="embedded|vllm", help="What runs the model (embedded).")
+    str | None, typer.Option("--engine", metavar="embedded|vllm|remote", help="What runs the model (embedded).")
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="DIR|HUB_ID", help="The model (the one that is shipped).")
+    str | None, typer.Option("--model", metavar="DIR|HUB_ID|NAME", help="The model (the one that is shipped).")
 ]
+PresetOption = Annotated[str | None, typer.Option("--preset", help="The host that the engine remote asks.")]
+BaseUrlOption = Annotated[str | None, typer.Option("--base-url", help="Where that host is (the preset's).")]
 
 
 @main.command()
@@ -46,6 +48,8 @@ def classify(
     detail: Annotated[bool, typer.Option("--detail", help="The whole verdict instead of the answer alone.")] = False,
     engine: EngineOption = None,
     model: ModelOption = None,
+    preset: PresetOption = None,
+    base_url: BaseUrlOption = None,
 ) -> None:
     """Answer one turn, or a file of turns. Each answer is one line of JSON on stdout."""
     fields = {"previous_question": previous_question, "previous_answer": previous_answer, "response": response}
@@ -55,7 +59,7 @@ def classify(
     if input_ is not None and len(missing) < len(fields):
         raise typer.BadParameter("give either the fields of one turn or --input, not both")
     with _told_in_one_line():
-        settings = load_settings(engine=engine, model=model)
+        settings = load_settings(engine=engine, model=model, preset=preset, base_url=base_url)
         if input_ is None:
             print(asyncio.run(_answer_one(settings, fields, with_detail=detail)))
         elif asyncio.run(_answer_file(settings, input_, with_detail=detail)):
@@ -68,11 +72,15 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on (30030); 0 takes a free one.")] = None,
     engine: EngineOption = None,
     model: ModelOption = None,
+    preset: PresetOption = None,
+    base_url: BaseUrlOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the port (1).")] = None,
 ) -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C. Further settings: environment, EMOTION_SVC_… (see README)."""
     with _told_in_one_line():
-        settings = load_settings(host=host, port=port, engine=engine, model=model, workers=workers)
+        settings = load_settings(
+            host=host, port=port, engine=engine, model=model, preset=preset, base_url=base_url, workers=workers
+        )
         from emotion_svc.serving.run import serve as run
 
         run(settings, on_listening=_greet)

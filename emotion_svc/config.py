@@ -13,7 +13,7 @@ from emotion_svc.errors import SetupError
 
 ENV_PREFIX: Final = "EMOTION_SVC_"
 
-EngineName = Literal["embedded", "vllm"]
+EngineName = Literal["embedded", "vllm", "remote"]
 Variants = Literal["stable", "first", "model"]
 """`decoding.choice.VariantPolicy`, spelt again because settings import no room; a test holds them equal."""
 
@@ -36,8 +36,12 @@ class Settings(BaseSettings):
     workers: Count = Field(default=1, description="Processes that share the port, each with its own engine.")
     engine: EngineName = Field(default="embedded", description="What runs the model.")
     model: str | None = Field(
-        default=None, min_length=1, description="Model directory or Hub id; the shipped model by default."
+        default=None,
+        min_length=1,
+        description="Model directory, Hub id, or the name at a remote host; the shipped or the preset's by default.",
     )
+    preset: str | None = Field(default=None, min_length=1, description="The host that the engine remote asks.")
+    base_url: str | None = Field(default=None, min_length=1, description="Where it is, instead of the preset's URL.")
     model_aliases: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode] = Field(
         default=("HuggingFaceTB/SmolLM2-135M-Instruct",),
         description="Further names that a request may call the model by, separated by commas.",
@@ -74,6 +78,14 @@ class Settings(BaseSettings):
                 f"workers ({self.workers}) must be 1 with the engine vllm: it batches by itself, and every worker "
                 "would load the model again"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_host_belongs_to_the_remote_engine(self) -> Self:
+        if self.engine == "remote" and self.preset is None:
+            raise ValueError("the engine remote needs a preset (EMOTION_SVC_PRESET), such as groq; see docs/remote.md")
+        if self.engine != "remote" and (self.preset or self.base_url) is not None:
+            raise ValueError(f"preset and base_url are for the engine remote; the engine is {self.engine}")
         return self
 
     @property

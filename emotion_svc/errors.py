@@ -5,6 +5,13 @@
     ├── TooLarge           413  a field, a batch or a body is over its limit
     ├── Overloaded         503  more work than the service takes; come back later
     ├── EngineUnavailable  503  the engine cannot answer (not started, failed)
+    │   └── HostFailed          a remote host gave no answer
+    │       ├── HostUnreachable     no connection, or it broke before the answer was whole
+    │       ├── HostBusy            it takes no more calls now (429)
+    │       ├── HostBroken          it failed (5xx)
+    │       ├── HostSlow            it did not answer in time
+    │       ├── HostRefuses         it will not take this call (key, model, fields)
+    │       └── AnswerRefused       what it said is no answer of ours
     ├── DeadlineExceeded   504  no answer in time
     └── SetupError         500  the process must not start: the message says what, where, what to do
         ├── ModelError          a model directory is missing, damaged or does not fit
@@ -59,6 +66,68 @@ class EngineUnavailable(ServiceError):
     kind = "engine_unavailable"
     status = 503
     retryable = True
+
+
+class HostFailed(EngineUnavailable):
+    """A remote host gave no answer.
+
+    `may_try_again_now` says whether the same call may be sent once more at once (or after `retry_after_s`
+    seconds, where the host names them); if not, it would end the same way. `retry_after_s` is None where the
+    host names nothing.
+    """
+
+    kind = "host_failed"
+    may_try_again_now: ClassVar[bool] = False
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class HostUnreachable(HostFailed):
+    """There is no connection (refused, unknown name, TLS), or it broke before the answer was whole."""
+
+    kind = "host_unreachable"
+    may_try_again_now = True
+
+
+class HostBusy(HostFailed):
+    """The host takes no more calls now (429)."""
+
+    kind = "host_busy"
+    may_try_again_now = True
+
+
+class HostBroken(HostFailed):
+    """The host failed (5xx), or sent what is no reply of its wire."""
+
+    kind = "host_broken"
+    may_try_again_now = True
+
+
+class HostSlow(HostFailed):
+    """The host did not answer in time. It is not asked again at once: the time is gone."""
+
+    kind = "host_slow"
+
+
+class HostRefuses(HostFailed):
+    """The host will not take this call: key, model, address or fields are wrong, or the account is empty."""
+
+    kind = "host_refuses"
+
+
+class AnswerRefused(HostFailed):
+    """What the host said is not exactly one answer of ours.
+
+    It is billed all the same: `prompt_tokens` and `completion_tokens` are what the host counted, 0 where it did not.
+    """
+
+    kind = "answer_refused"
+
+    def __init__(self, message: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        super().__init__(message)
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
 
 
 class DeadlineExceeded(ServiceError):

@@ -64,6 +64,13 @@ class Timings(_Frozen):
     infer_ms: float = 0.0
 
 
+class TokenUsage(_Frozen):
+    """What a host counted for one turn, reasoning included."""
+
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+
+
 class Verdict(_Frozen):
     """The posteriors of both slots and what was chosen from them."""
 
@@ -76,6 +83,9 @@ class Verdict(_Frozen):
     model_digest: str = Field(description="Digest of the model file that answered.")
     truncated: bool = Field(default=False, description="Whether the middle of a text was cut to fit the model.")
     timings: Timings = Timings()
+    usage: TokenUsage | None = Field(
+        default=None, description="Tokens that a remote host counted; null where none was asked or none were counted."
+    )
 
     @property
     def learn_score_confidence(self) -> float:

@@ -78,7 +78,7 @@ def slot_posterior(
         if step.token_id not in likely or not likely.keys() <= allowed.keys():
             raise ValueError(f"token {number} was not chosen among the grammar's {len(allowed)} tokens alone")
         after = {
-            token_id: _left_open(slot, said + index.text_of([token_id]).decode(), index.endings(allowed[token_id]))
+            token_id: left_open(slot, said + index.text_of([token_id]).decode(), index.endings(allowed[token_id]))
             for token_id in likely
         }
         taken = 0.0
@@ -89,12 +89,16 @@ def slot_posterior(
                 posterior += rest * share * after[token_id]
         rest *= taken
         said, state = said + index.text_of([step.token_id]).decode(), allowed[step.token_id]
-    return posterior + rest * _left_open(slot, said, index.endings(state))
+    return posterior + rest * left_open(slot, said, index.endings(state))
 
 
 @cache
-def _left_open(slot: Slot, said: str, endings: frozenset[str]) -> Floats:
-    """One unit of probability over the values that an answer may still have: `said` and one of the endings."""
+def left_open(slot: Slot, said: str, endings: frozenset[str]) -> Floats:
+    """One unit of probability over the values that an answer may still have: `said` and one of the endings.
+
+    Equal parts for what is open (of `emotion`: for the families, and in a family for its labels); shape as in
+    `slot_posterior`.
+    """
     values = _VALUES[slot]
     counts = np.zeros(len(values))
     for ending in endings:

@@ -1,14 +1,19 @@
 """From settings to an engine, and from an engine to one that is proven to work."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from emotion_svc.config import Settings
+from emotion_svc.config import Settings, Variants
 from emotion_svc.engines.base import Engine, check_canary
 from emotion_svc.errors import MissingExtra
 from emotion_svc.modeldir import SHIPPED
+
+if TYPE_CHECKING:
+    from emotion_svc.engines.remote import RemoteEngine
 
 
 def create_engine(settings: Settings) -> Engine:
@@ -16,6 +21,7 @@ def create_engine(settings: Settings) -> Engine:
 
     Raises:
         MissingExtra: the engine's package is not installed.
+        PresetError: as `create_remote`.
     """
     match settings.engine:
         case "embedded":
@@ -29,6 +35,38 @@ def create_engine(settings: Settings) -> Engine:
             from emotion_svc.engines.vllm import VllmEngine
 
             return VllmEngine(settings.model or str(SHIPPED), variants=settings.variants)
+        case "remote":
+            assert settings.preset is not None, "checked by the settings"
+            return create_remote(
+                settings.preset, model=settings.model, base_url=settings.base_url, variants=settings.variants
+            )
+
+
+def create_remote(
+    preset: str,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    variants: Variants = "stable",
+    environment: Mapping[str, str] = os.environ,
+) -> "RemoteEngine":
+    """The engine for a host that `presets.toml` describes, not started yet.
+
+    Args:
+        preset: its name.
+        model: the model's name at the host, instead of the preset's.
+        base_url: where the host is, instead of the preset's.
+        variants: which animation of the chosen family is played.
+        environment: where the key is looked up, under the name in the preset.
+
+    Raises:
+        PresetError: there is no such preset, it names no model and none is given, or its key is missing.
+    """
+    from emotion_svc.engines.presets import find_preset
+    from emotion_svc.engines.remote import RemoteEngine
+
+    host = find_preset(preset, model=model, base_url=base_url)
+    return RemoteEngine(host, host.key_from(environment), variants=variants)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from emotion_svc.data import read_examples
-from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.errors import EngineUnavailable, MissingExtra, SetupError
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Example, Verdict
 
@@ -23,7 +23,15 @@ class EngineName(StrEnum):
 
     EMBEDDED = "embedded"
     VLLM = "vllm"
+    REMOTE = "remote"
     BASELINE = "baseline"
+
+
+class _Settings(NamedTuple):
+    model: str | None
+    preset: str | None
+    base_url: str | None
+    train_data: Path
 
 
 class _Scored(NamedTuple):
@@ -34,7 +42,11 @@ class _Scored(NamedTuple):
 def evaluate(
     gold: Annotated[Path, typer.Argument(help="Gold turns (JSON Lines).")] = Path("eval_data/test.jsonl"),
     engine: Annotated[EngineName, typer.Option(help="What answers.")] = EngineName.EMBEDDED,
-    model: Annotated[Path, typer.Option(help="Model directory.")] = SHIPPED,
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR|NAME", help="Model directory, or its name at a host (the shipped one).")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The host that the engine remote asks.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where that host is (the preset's).")] = None,
     against: Annotated[bool, typer.Option("--against-baseline", help="Compare with the n-gram baseline.")] = False,
     train_data: Annotated[Path, typer.Option(help="What the baseline learns from.")] = Path("train_data"),
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report here, too.")] = None,
@@ -46,12 +58,13 @@ def evaluate(
 
     try:
         examples = read_examples([gold])
-        scored = _score(engine, examples, gold, model, train_data)
+        settings = _Settings(model, preset, base_url, train_data)
+        scored = _score(engine, examples, gold, settings)
         typer.echo(to_markdown(scored.report))
         if against:
-            baseline = _score(EngineName.BASELINE, examples, gold, model, train_data)
+            baseline = _score(EngineName.BASELINE, examples, gold, settings)
             typer.echo("against the n-gram baseline: " + compare(examples, scored.predictions, baseline.predictions))
-    except SetupError as error:
+    except (SetupError, EngineUnavailable) as error:
         typer.echo(f"emotion-svc eval: {error}", err=True)
         raise typer.Exit(1) from error
     report = scored.report
@@ -66,14 +79,14 @@ def evaluate(
             raise typer.Exit(1)
 
 
-def _score(engine: EngineName, examples: Sequence[Example], gold: Path, model: Path, train_data: Path) -> _Scored:
+def _score(engine: EngineName, examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     match engine:
         case EngineName.EMBEDDED:
-            return _score_embedded(examples, gold, model)
-        case EngineName.VLLM:
-            return _score_vllm(examples, gold, model)
+            return _score_embedded(examples, gold, Path(settings.model or SHIPPED))
+        case EngineName.VLLM | EngineName.REMOTE:
+            return _score_engine(engine, examples, gold, settings)
         case EngineName.BASELINE:
-            return _score_baseline(examples, gold, train_data)
+            return _score_baseline(examples, gold, settings.train_data)
 
 
 def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
@@ -97,22 +110,21 @@ def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) ->
     return _Scored(said, report)
 
 
-def _score_vllm(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
-    from emotion_svc.engines.vllm import VllmEngine
+def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
+    from emotion_svc.config import load_settings
+    from emotion_svc.engines.factory import create_engine, running
     from emotion_svc.eval.report import make_report
     from emotion_svc.eval.run import predictions
 
+    given = load_settings(engine=kind.value, model=settings.model, preset=settings.preset, base_url=settings.base_url)
+
     async def run() -> tuple[list[Verdict], str, str]:
-        engine = VllmEngine(str(directory))
-        await engine.start()
-        try:
+        async with running(create_engine(given)) as engine:
             return await engine.classify([e.turn for e in examples]), engine.model_name, engine.model_digest
-        finally:
-            await engine.close()
 
     verdicts, name, digest = asyncio.run(run())
     said = predictions(verdicts)
-    return _Scored(said, make_report(examples, said, engine="vllm", model=name, model_digest=digest, gold=str(gold)))
+    return _Scored(said, make_report(examples, said, engine=kind, model=name, model_digest=digest, gold=str(gold)))
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, train_data: Path) -> _Scored:
