@@ -59,7 +59,7 @@ def certain(answer: Answer) -> Posteriors:
 
 
 def spoken_posteriors(steps: Sequence[TextStep]) -> Posteriors | None:
-    """The posteriors of both slots from the tokens of one answer; None where they do not spell it in our order.
+    """The posteriors of both slots from the tokens of one answer; None where they do not spell all of it, in our order.
 
     As `posterior.slot_posterior`, with two differences. What the host did not tell (it names the likeliest texts of a
     token, 20 at most) counts as impossible. And a host may give the probabilities as they were before its grammar
@@ -89,6 +89,8 @@ def _slot(slot: Slot, steps: Iterable[TextStep]) -> Floats | None:
                 posterior += rest * share * after
         rest *= taken
         said = taken_text
+    if len(_ENDINGS[said]) > 1:
+        return None  # a part of the answer came without log-probabilities
     return posterior + rest * left_open(slot, said, _ENDINGS[said])
 
 
