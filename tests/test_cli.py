@@ -97,7 +97,10 @@ def test_a_wrong_call_is_explained(arguments: list[str], reason: str) -> None:
     ("arguments", "reason"),
     [
         (["--model", "/nowhere"], "model directory '/nowhere' does not exist"),
-        (["--engine", "magic"], "setting 'engine' (EMOTION_SVC_ENGINE): Input should be 'embedded' or 'vllm'"),
+        (
+            ["--engine", "magic"],
+            "setting 'engine' (EMOTION_SVC_ENGINE): Input should be 'embedded', 'vllm' or 'remote'",
+        ),
     ],
 )
 def test_a_wrong_setup_is_told_in_one_line(arguments: list[str], reason: str) -> None:

@@ -22,6 +22,7 @@ from tests.paths import ROOT
 
 CARRIED: Final = (
     "emotion_svc/py.typed",
+    "emotion_svc/engines/presets.toml",
     "emotion_svc/prompts/instruct.toml",
     "emotion_svc/prompts/pika.toml",
     "emotion_svc/model/README.md",

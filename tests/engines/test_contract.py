@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Final
 
 import pytest
 import pytest_asyncio
 
+from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine, check_canary
 from emotion_svc.engines.embedded import EmbeddedEngine
+from emotion_svc.engines.factory import create_remote
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import EngineUnavailable, MissingExtra
 from emotion_svc.modeldir import SHIPPED
@@ -17,6 +20,7 @@ from emotion_svc.schema import ALL_ANSWERS, Answer, Turn, Verdict
 from emotion_svc.taxonomy import LABELS_OF, family_of
 from tests import hostile
 from tests.engines.marks import LET_VLLM_WARN, NEEDS_VLLM
+from tests.serving.conftest import listening
 
 TABLE: Final = {
     "Chính xác, cat đó!": Answer(emotion="thats_right", learn_score=True),
@@ -30,10 +34,17 @@ def vllm() -> Engine:
     return VllmEngine(str(SHIPPED))
 
 
+def remote(base_url: str = "http://127.0.0.1:1/v1") -> Engine:
+    return create_remote(
+        "openai-decisions", model="pika-tiny", base_url=base_url, environment={"OPENAI_API_KEY": "none"}
+    )
+
+
 ENGINES: Final[dict[str, Callable[[], Engine]]] = {
     "scripted": lambda: ScriptedEngine(TABLE),
     "embedded": EmbeddedEngine,
     "vllm": vllm,
+    "remote": remote,
 }
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), LET_VLLM_WARN]
@@ -42,13 +53,18 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), LET_VLLM_WARN]
 @pytest_asyncio.fixture(
     scope="module",
     loop_scope="module",
-    params=["scripted", "embedded", pytest.param("vllm", marks=NEEDS_VLLM)],
+    params=["scripted", "embedded", pytest.param("vllm", marks=NEEDS_VLLM), "remote"],
 )
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    engine = ENGINES[request.param]()
-    await engine.start()
-    yield engine
-    await engine.close()
+    with ExitStack() as stack:
+        if request.param == "remote":  # asks a service of ours
+            served = stack.enter_context(listening(EmbeddedEngine(), Settings(max_field_chars=4_100)))
+            engine = remote(f"{served.base_url}/v1")
+        else:
+            engine = ENGINES[request.param]()
+        await engine.start()
+        yield engine
+        await engine.close()
 
 
 def turn(response: str) -> Turn:
@@ -125,13 +141,13 @@ async def test_a_cancelled_call_leaves_the_others_alone(engine: Engine, gold_tur
     assert await asyncio.wait({given_up}) == ({given_up}, set())
 
 
-@pytest.mark.parametrize("name", ["scripted", "embedded", pytest.param("vllm", marks=NEEDS_VLLM)])
+@pytest.mark.parametrize("name", ["scripted", "embedded", pytest.param("vllm", marks=NEEDS_VLLM), "remote"])
 async def test_an_engine_that_is_not_started_says_so(name: str) -> None:
     with pytest.raises(EngineUnavailable, match="not started"):
         await ENGINES[name]().classify([turn("Chính xác!")])
 
 
-@pytest.mark.parametrize("name", ["scripted", "embedded"])
+@pytest.mark.parametrize("name", ["scripted", "embedded", "remote"])
 async def test_a_closed_engine_says_so(name: str) -> None:
     engine = ENGINES[name]()
     await engine.start()
