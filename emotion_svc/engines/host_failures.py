@@ -30,7 +30,7 @@ def failure_of_status(preset: Preset, status: int, headers: Mapping[str, str], n
         case 413:
             hint = "the turn is longer than it takes"
         case _:
-            hint = f"check that it is of the kind that the preset is for, and serves the model '{preset.model}'"
+            hint = "check that it is of the kind that the preset is for, and that its model's window is long enough"
     return HostRefuses(f"{said}; {hint}", wait_s)
 
 
