@@ -87,6 +87,17 @@ def test_the_vllm_engine_is_not_loaded_several_times() -> None:
         load_settings(engine="vllm", workers=2)
 
 
+def test_the_remote_engine_needs_a_preset() -> None:
+    with pytest.raises(ConfigError, match=r"the engine remote needs a preset \(EMOTION_SVC_PRESET\)"):
+        load_settings(engine="remote")
+
+
+@pytest.mark.parametrize("given", [{"preset": "groq"}, {"base_url": "http://127.0.0.1:1/v1"}])
+def test_a_host_is_refused_where_nobody_would_ask_it(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="preset and base_url are for the engine remote; the engine is embedded"):
+        load_settings(**given)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Answers as text: which texts are one, and what the log-probabilities of its pieces say."""
 
+import itertools
 import json
 import math
 
@@ -50,7 +51,7 @@ def test_one_answer_and_something_else_is_none(said: str) -> None:
 
 def cut(text: str, places: list[int]) -> list[str]:
     marks = sorted({0, *(place % len(text) for place in places), len(text)})
-    return [text[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(marks)]
 
 
 @given(answer=st.sampled_from(ALL_ANSWERS), places=st.lists(st.integers(0, 60)))

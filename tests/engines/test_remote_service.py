@@ -16,10 +16,12 @@ from emotion_svc.engines.embedded import EmbeddedEngine, EmbeddedModel
 from emotion_svc.engines.factory import create_remote
 from emotion_svc.engines.remote import RemoteEngine
 from emotion_svc.schema import ALL_ANSWERS, Turn
+from emotion_svc.serving.wires import EXAMPLE_TURN
 from emotion_svc.taxonomy import LABELS_OF
 from tests import hostile
 from tests.paths import EVAL_DATA
 from tests.serving.conftest import listening
+from tests.serving.test_run import Process
 
 KEYS = {"GROQ_API_KEY": "none", "DEEPSEEK_API_KEY": "none", "OPENAI_API_KEY": "none"}
 
@@ -96,6 +98,19 @@ def test_a_host_that_is_away_ends_the_command_with_one_line() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("emotion-svc: no connection to the host of preset 'openai-decisions'")
+
+
+def test_a_host_is_served(served: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in HOST.items():
+        monkeypatch.setenv(name, value)
+    process = Process("--engine", "remote", "--base-url", f"{served.base_url}/v1")
+    there = httpx.post(f"{process.url}/v1/classify", json=EXAMPLE_TURN)
+    ready = httpx.get(f"{process.url}/readyz").json()
+    log = process.stop()
+    assert process.popen.returncode == 0
+    assert (ready["engine"], ready["model"]) == ("remote", "pika-tiny")
+    assert there.text == served.post("/v1/classify", json=EXAMPLE_TURN).text
+    assert [json.loads(line)["event"] for line in log.splitlines()] == ["request", "request"]
 
 
 def test_a_host_is_scored_on_gold_turns(served: httpx.Client, tmp_path: Path) -> None:
