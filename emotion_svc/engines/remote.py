@@ -108,7 +108,7 @@ class RemoteEngine:
             api_key=self._key.get_secret_value() if self._key else "none",
             base_url=self._preset.base_url,
             max_retries=0,  # who waits how long for whom is for routing to decide
-            timeout=None,  # one clock is enough: see `_classify_one`
+            timeout=None,  # one clock is enough: see `_ask`
             # Wherever a host would send us, the turn does not go there.
             http_client=DefaultAsyncHttpxClient(follow_redirects=False),
         )

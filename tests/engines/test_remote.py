@@ -29,6 +29,8 @@ from emotion_svc.taxonomy import FAMILIES
 from tests.upstream import (
     WAIT_S,
     Behaviour,
+    Connection,
+    Request,
     Upstream,
     breaks,
     cuts_off_after,
@@ -445,6 +447,28 @@ async def test_closing_answers_what_is_under_way(upstream: Upstream) -> None:
         assert len(await call) == 5
         with pytest.raises(EngineUnavailable, match="closed"):
             await engine.classify([TURN])
+
+
+async def test_at_most_32_calls_are_under_way_and_the_others_wait_their_turn(upstream: Upstream) -> None:
+    under_way = peak = 0
+    all_are_here = asyncio.Event()
+
+    async def answers_32_together(request: Request, connection: Connection) -> None:
+        nonlocal under_way, peak
+        under_way += 1
+        peak = max(peak, under_way)
+        if under_way == 32:
+            all_are_here.set()
+        await all_are_here.wait()
+        under_way -= 1
+        await says(SAD)(request, connection)
+
+    upstream.behaviour = answers_32_together
+    async with engine_for(upstream, "groq") as engine:
+        verdicts = await engine.classify([TURN] * 40)
+    assert peak == 32
+    assert len(verdicts) == 40
+    assert verdicts[-1].timings.queue_ms > verdicts[0].timings.queue_ms
 
 
 # The setup
