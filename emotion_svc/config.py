@@ -4,6 +4,7 @@ A setting that does not exist is refused, not ignored: a misspelt limit would ot
 """
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -46,6 +47,12 @@ class Settings(BaseSettings):
         default=("HuggingFaceTB/SmolLM2-135M-Instruct",),
         description="Further names that a request may call the model by, separated by commas.",
     )
+    tiers: Path | None = Field(
+        default=None, description="TOML file of several tiers (docs/tiers.md), in place of the one that engine names."
+    )
+    spend_file: Path | None = Field(
+        default=None, description="Where the day's spend is kept over restarts; needed where a tier has a price."
+    )
     threads: Count = Field(default=1, description="Threads of one pass of the embedded engine.")
     variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
     max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
@@ -86,6 +93,12 @@ class Settings(BaseSettings):
             raise ValueError("the engine remote needs a preset (EMOTION_SVC_PRESET), such as groq; see docs/remote.md")
         if self.engine != "remote" and (self.preset or self.base_url) is not None:
             raise ValueError(f"preset and base_url are for the engine remote; the engine is {self.engine}")
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_name_their_own_engines(self) -> Self:
+        if self.tiers is not None and (self.engine != "embedded" or self.model is not None):
+            raise ValueError("tiers: its file names engines and models; leave the settings engine and model out")
         return self
 
     @property

@@ -14,6 +14,19 @@ from emotion_svc.text import normalize
 
 Slice = Literal["core", "trap", "mixed", "asr", "style", "attack"]
 
+Reason = Literal[
+    "first",
+    "low_confidence",
+    "outside_knowledge",
+    "deadline",
+    "failed",
+    "breaker_open",
+    "busy",
+    "spend_cap",
+]
+"""Why the answer of just this tier went out: `first` is asked always; a tier behind it because the one before was not
+sure, or the turn is outside what it knows; any other names what kept the tier that should have answered from it."""
+
 
 def _normalize_text(value: Any) -> Any:
     """Normalizes text; leaves anything else to the type check."""
@@ -86,6 +99,8 @@ class Verdict(_Frozen):
     usage: TokenUsage | None = Field(
         default=None, description="Tokens that a remote host counted; null where none was asked or none were counted."
     )
+    tier: str | None = Field(default=None, description="The tier whose answer this is.")
+    reason: Reason | None = Field(default=None, description="Why it is this tier's.")
 
     @property
     def learn_score_confidence(self) -> float:

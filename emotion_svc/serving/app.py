@@ -13,6 +13,7 @@ from emotion_svc import __version__
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
 from emotion_svc.errors import EngineUnavailable, InvalidTurn, Overloaded, ServiceError
+from emotion_svc.routing.router import Router
 from emotion_svc.serving.border import Border
 from emotion_svc.serving.chat import chat_wire
 from emotion_svc.serving.decisions import decisions_wire
@@ -29,9 +30,10 @@ _NOT_READY_S: Final = 1
 
 
 def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service around one engine. The engine starts with the app's lifespan, which raises `errors.SetupError`."""
+    """The service around a router, or one engine. It starts with the app's lifespan, which raises `ServiceError`."""
     metrics = Metrics()
-    service = Service(engine, Admission(settings.max_in_flight), metrics)
+    router = engine if isinstance(engine, Router) else Router.around(engine)
+    service = Service(router, Admission(settings.max_in_flight), metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -6,13 +6,17 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from emotion_svc.engines.base import Engine
-from emotion_svc.schema import Timings, Verdict
+from emotion_svc.routing.breaker import State
+from emotion_svc.routing.observer import Outcome
+from emotion_svc.schema import Reason, Timings, TokenUsage, Verdict
 
 _SECONDS: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
 )  # fmt: skip
 """Fine below 50 ms, which is what an answer may take."""
 _PROBABILITY: Final = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+_BREAKER: Final[dict[State, int]] = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
@@ -47,6 +51,32 @@ class Metrics:
             "emotion_svc_model_info", "The model that answers.", ["engine", "model", "digest"], registry=registry
         )
 
+        self._tier_answers = Counter(
+            "emotion_svc_tier_answers",
+            "Turns by the tier that answered and why.",
+            ["tier", "reason"],
+            registry=registry,
+        )
+        self._tier_calls = Counter(
+            "emotion_svc_tier_calls",
+            "Turns that a tier was asked for, by outcome.",
+            ["tier", "outcome"],
+            registry=registry,
+        )
+        self._tier_seconds = Histogram(
+            "emotion_svc_tier_seconds", "Answered calls of a tier.", ["tier"], registry=registry, buckets=_SECONDS
+        )
+        self._breaker = Gauge(
+            "emotion_svc_tier_breaker", "0 closed (asked), 1 half open (probed), 2 open.", ["tier"], registry=registry
+        )
+        self._tokens = Counter(
+            "emotion_svc_tier_tokens", "Tokens that hosts counted.", ["tier", "direction"], registry=registry
+        )
+        self._usd = Counter("emotion_svc_tier_usd", "Cost in USD, at the tier's price.", ["tier"], registry=registry)
+        self._spend_today = Gauge(
+            "emotion_svc_spend_today_usd", "All tiers and workers, since midnight UTC.", registry=registry
+        )
+
     def saw_engine(self, engine: Engine) -> None:
         """An engine became ready."""
         self._model.labels(engine.name, engine.model_name, engine.model_digest).set(1)
@@ -66,6 +96,31 @@ class Metrics:
         self._stage_seconds.labels("queue").observe(slowest.queue_ms / 1e3)
         self._stage_seconds.labels("tokenize").observe(slowest.tokenize_ms / 1e3)
         self._stage_seconds.labels("infer").observe(slowest.infer_ms / 1e3)
+
+    def saw_answer(self, tier: str, reason: Reason) -> None:
+        """A turn's answer went out."""
+        self._tier_answers.labels(tier, reason).inc()
+
+    def saw_call(self, tier: str, outcome: Outcome, seconds: float) -> None:
+        """A tier was asked for one turn, or would have been."""
+        self._tier_calls.labels(tier, outcome).inc()
+        if outcome == "answered":
+            self._tier_seconds.labels(tier).observe(seconds)
+
+    def saw_breaker(self, tier: str, state: State) -> None:
+        """A breaker moved."""
+        self._breaker.labels(tier).set(_BREAKER[state])
+
+    def saw_usage(self, tier: str, usage: TokenUsage | None, usd: float) -> None:
+        """A call that tokens were counted for, or that may be billed, ended."""
+        if usage is not None:
+            self._tokens.labels(tier, "prompt").inc(usage.prompt_tokens)
+            self._tokens.labels(tier, "completion").inc(usage.completion_tokens)
+        self._usd.labels(tier).inc(usd)
+
+    def saw_spend_today(self, usd: float) -> None:
+        """What all tiers and all workers have spent and reserved since midnight UTC."""
+        self._spend_today.set(usd)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

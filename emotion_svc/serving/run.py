@@ -13,8 +13,8 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from emotion_svc.config import Settings, load_settings
-from emotion_svc.engines.factory import create_engine, running
 from emotion_svc.errors import SetupError
+from emotion_svc.routing.build import create_router
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.logs import configure_logging
 
@@ -68,7 +68,7 @@ def worker_app() -> FastAPI:
     """The app of one of several workers, which know the settings by their environment."""
     configure_logging()
     settings = load_settings()
-    return create_app(create_engine(settings), settings)
+    return create_app(create_router(settings), settings)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -98,7 +98,7 @@ def url_of(sock: socket.socket) -> str:
 
 
 def _serve_alone(settings: Settings, sock: socket.socket, on_listening: OnListening) -> None:
-    app = create_app(create_engine(settings), settings)
+    app = create_app(create_router(settings), settings)
     server = Server(app, sock, on_listening)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_until_stopped(server, app))
@@ -125,8 +125,8 @@ def _serve_with_workers(settings: Settings, sock: socket.socket, on_listening: O
 
 
 async def _try_out(settings: Settings) -> None:
-    """Starts the engine once, so that what is wrong is told once, and not by every worker."""
-    async with running(create_engine(settings)):
+    """Starts the tiers once, so that what is wrong is told once, and not by every worker."""
+    async with create_router(settings):
         pass
 
 

@@ -1,0 +1,84 @@
+"""From settings to a router: the tiers of the file, or the one engine that the settings name."""
+
+import os
+from collections.abc import Mapping
+
+from emotion_svc.config import Settings
+from emotion_svc.engines.base import Engine
+from emotion_svc.engines.factory import create_engine
+from emotion_svc.engines.presets import Price, find_preset
+from emotion_svc.routing.router import Router
+from emotion_svc.routing.spend import Spend
+from emotion_svc.routing.tier import Tier, TierPlan
+from emotion_svc.routing.tiers_file import Tiers, TiersError, TierTable, load_tiers
+
+
+def create_router(settings: Settings) -> Router:
+    """The router for the settings, not started.
+
+    Raises:
+        SetupError: the tiers file, or what it asks for, cannot be; the message says what and where.
+    """
+    if settings.tiers is None:
+        return Router.around(create_engine(settings))
+    return router_of(load_tiers(settings.tiers), settings)
+
+
+def router_of(tiers: Tiers, settings: Settings) -> Router:
+    """The router for tiers that were read. Raises as `create_router`."""
+    prices = {table.name: price_of(table) for table in tiers.tiers}
+    spend = _spend_of(tiers, prices, settings)
+    built = [
+        Tier(_plan_of(table, tiers, prices[table.name]), engine_of(table, settings), spend=spend)
+        for table in tiers.tiers
+    ]
+    net = next((tier for tier, table in zip(built, tiers.tiers, strict=True) if table is tiers.safety_net), None)
+    return Router(built, net, deadline_ms=tiers.deadline_ms)
+
+
+def price_of(table: TierTable) -> Price | None:
+    """What the tier's tokens cost: the file's word, else the preset's; None where they are free."""
+    if table.preset is None or table.price is not None:
+        return table.price
+    return find_preset(table.preset, model=table.model, base_url=table.base_url).price
+
+
+def engine_of(table: TierTable, settings: Settings, environment: Mapping[str, str] = os.environ) -> Engine:
+    """The tier's engine, not started. Raises `errors.SetupError`."""
+    if table.engine != "remote":
+        if table.engine == "vllm" and settings.workers > 1:
+            raise TiersError(
+                f"tier '{table.name}': engine 'vllm' batches by itself, and every worker would load the model again; "
+                f"set workers ({settings.workers}) to 1"
+            )
+        return create_engine(settings.model_copy(update={"engine": table.engine, "model": table.model}))
+    from emotion_svc.engines.remote import RemoteEngine
+
+    assert table.preset is not None
+    preset = find_preset(table.preset, model=table.model, base_url=table.base_url)
+    return RemoteEngine(preset, preset.key_from(environment), variants=settings.variants)
+
+
+def _plan_of(table: TierTable, tiers: Tiers, price: Price | None) -> TierPlan:
+    return TierPlan(
+        table.name,
+        asked_when=table.asked_when,
+        deadline_s=(table.deadline_ms or tiers.deadline_ms) / 1e3,
+        concurrency=table.concurrency,
+        retries=table.retry,
+        price=price,
+    )
+
+
+def _spend_of(tiers: Tiers, prices: Mapping[str, Price | None], settings: Settings) -> Spend | None:
+    paid = [name for name, price in prices.items() if price is not None]
+    if not paid:
+        return None
+    if tiers.spend_cap_usd_per_day is None:
+        raise TiersError(f"spend_cap_usd_per_day: missing; tier '{paid[0]}' costs money")
+    if settings.spend_file is None:
+        raise TiersError(
+            f"tier '{paid[0]}' costs money, and what is spent in a day must be kept over restarts: set "
+            "EMOTION_SVC_SPEND_FILE to a file that can be written"
+        )
+    return Spend(settings.spend_file, tiers.spend_cap_usd_per_day)

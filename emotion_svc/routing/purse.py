@@ -1,0 +1,120 @@
+"""What a tier's calls cost: reserved before, settled after, told to whoever counts."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import date
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+from emotion_svc.engines.presets import Price
+from emotion_svc.errors import AnswerRefused, HostBusy, HostRefuses
+from emotion_svc.routing.observer import Observer
+from emotion_svc.routing.spend import Reservation, Spend, SpendError
+from emotion_svc.schema import TokenUsage, Turn, Verdict
+
+logger = logging.getLogger(__name__)
+
+_PROMPT_TOKENS: Final = 4096
+"""More than our instructions and the schema of an answer have, in any tokenizer."""
+_ANSWER_TOKENS: Final = 1024
+"""More than any preset lets a host say, reasoning included."""
+
+
+_NOTHING: Final = TokenUsage(prompt_tokens=0, completion_tokens=0)
+
+
+@runtime_checkable
+class BoundsUsage(Protocol):
+    """An engine that can say the most that a turn may be billed with."""
+
+    def most_tokens(self, turn: Turn) -> TokenUsage:
+        """No call for this turn is billed with more."""
+
+
+class Leave(NamedTuple):
+    """Leave to make one call. `reservation` is None where calls are free."""
+
+    reservation: Reservation | None
+
+
+class Purse:
+    """One tier's access to the day's spend.
+
+    Args:
+        tier: the tier's name.
+        price: None where its calls are free.
+        spend: what all tiers have spent; needed where there is a price.
+    """
+
+    def __init__(self, tier: str, price: Price | None, spend: Spend | None) -> None:
+        assert price is None or spend is not None
+        self._tier, self._price, self._spend = tier, price, spend
+        self._told_on: date | None = None
+
+    async def leave_for(self, engine: object, turn: Turn) -> Leave | None:
+        """Leave to make one call; None where the day's spend could go beyond the cap, or is not known."""
+        if self._price is None or self._spend is None:
+            return Leave(None)
+        most_usd = self._price.usd(_most_tokens(engine, turn))
+        try:
+            reservation = await asyncio.to_thread(self._spend.reserve, self._tier, most_usd)
+        except SpendError:
+            logger.exception("the spend file fails; a paid tier is not asked", extra={"fields": {"tier": self._tier}})
+            return None
+        if reservation is None:
+            self._tell_that_the_cap_is_reached(self._spend)
+            return None
+        return Leave(reservation)
+
+    async def pay(self, leave: Leave, call: Awaitable[Verdict], observer: Observer) -> Verdict:
+        """Awaits the call and settles what it did cost. Raises what the call raises."""
+        usage: TokenUsage | None = None
+        try:
+            verdict = await call
+        except (HostBusy, HostRefuses):  # turned away at the door
+            usage = _NOTHING
+            raise
+        except AnswerRefused as error:  # no use to us, but billed
+            if error.prompt_tokens or error.completion_tokens:
+                usage = TokenUsage(prompt_tokens=error.prompt_tokens, completion_tokens=error.completion_tokens)
+            raise
+        else:
+            usage = verdict.usage
+            return verdict
+        finally:
+            await self._settle(leave.reservation, usage, observer)
+
+    async def _settle(self, reservation: Reservation | None, usage: TokenUsage | None, observer: Observer) -> None:
+        if reservation is None or self._price is None or self._spend is None:
+            if usage is not None:
+                observer.saw_usage(self._tier, usage, 0.0)
+            return
+        if usage is None:  # cut off, or not counted: it may be billed, so the reservation stays
+            observer.saw_usage(self._tier, None, reservation.usd)
+            observer.saw_spend_today(reservation.today_usd)
+            return
+        usd = self._price.usd(usage)
+        observer.saw_usage(self._tier, usage, usd)
+        try:
+            today = await asyncio.to_thread(self._spend.settle, reservation, usage, usd)
+        except SpendError:
+            logger.exception("the spend file fails; a call was not settled", extra={"fields": {"tier": self._tier}})
+        else:
+            observer.saw_spend_today(today.usd)
+
+    def _tell_that_the_cap_is_reached(self, spend: Spend) -> None:
+        day = spend.day()
+        if self._told_on != day:
+            self._told_on = day
+            logger.warning(
+                "the day's spend cap is reached; the tier is closed until midnight UTC",
+                extra={"fields": {"tier": self._tier, "cap_usd": spend.cap_usd}},
+            )
+
+
+def _most_tokens(engine: object, turn: Turn) -> TokenUsage:
+    if isinstance(engine, BoundsUsage):
+        return engine.most_tokens(turn)
+    # No tokenizer makes more tokens than there are bytes.
+    fields = sum(len(text.encode()) for text in (turn.previous_question, turn.previous_answer, turn.response))
+    return TokenUsage(prompt_tokens=_PROMPT_TOKENS + fields, completion_tokens=_ANSWER_TOKENS)

@@ -1,0 +1,231 @@
+"""The way of a turn through the tiers: in order, inside the request's time, and never without an answer.
+
+The first tier is always asked. A later one is asked where its condition holds for the answer so far, or where no
+tier before it gave one. What has not answered in time is cancelled and the best answer so far goes out.
+
+The **safety net** (the first embedded tier) is never cut off and never refused. Where it is not the first tier, it
+begins early enough to end in time (`latency.RecentLatency.lead_s`), whatever the tiers before it are doing. It does
+not begin together with them: that would double the work of each turn, for the few turns that need it.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from emotion_svc.engines.base import Engine
+from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
+from emotion_svc.routing.breaker import Clock
+from emotion_svc.routing.conditions import why_asked
+from emotion_svc.routing.hedge import Hedge
+from emotion_svc.routing.observer import Observer, Unobserved
+from emotion_svc.routing.tier import Failure, Tier, TierPlan
+from emotion_svc.routing.tiers_file import DEADLINE_MS
+from emotion_svc.schema import Reason, Turn, Verdict
+
+_LEAST_S: Final = 0.001
+"""No tier is asked with less time than this: no host can use it, and a paid one would be paid."""
+
+
+class Router:
+    """Tiers as one engine.
+
+    Args:
+        tiers: in the order in which they are asked.
+        safety_net: the one of them that is waited for even after the deadline; None where there is none.
+        deadline_ms: the most that a request may take.
+        clock: tells the time, in seconds; the tiers' own.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        safety_net: Tier | None,
+        *,
+        deadline_ms: float = DEADLINE_MS,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        assert tiers
+        assert safety_net is None or safety_net in tiers
+        self._tiers, self._net, self._deadline_ms, self._clock = tuple(tiers), safety_net, deadline_ms, clock
+        self._observer: Observer = Unobserved()
+        self._unanswered = 0
+
+    @classmethod
+    def around(cls, engine: Engine) -> "Router":
+        """One engine alone: nothing stands in for it, so it is waited for."""
+        tier = Tier(TierPlan(engine.name), engine)
+        return cls([tier], tier)
+
+    @property
+    def head(self) -> Engine:
+        """The first tier's engine, which gives the service its model's name."""
+        return self._tiers[0].engine
+
+    @property
+    def name(self) -> str:
+        """The kind of the first tier's engine."""
+        return self.head.name
+
+    @property
+    def model_name(self) -> str:
+        """The model of the first tier."""
+        return self.head.model_name
+
+    @property
+    def model_digest(self) -> str:
+        """The digest of the first tier's model."""
+        return self.head.model_digest
+
+    def report_to(self, observer: Observer) -> None:
+        """Tells `observer` what happens from now on."""
+        self._observer = observer
+        for tier in self._tiers:
+            tier.report_to(observer)
+
+    async def __aenter__(self) -> Self:
+        """Starts; closes again what has started where that fails."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes."""
+        await self.close()
+
+    async def start(self) -> None:
+        """Starts every tier and lets each answer the canary.
+
+        Where there is a safety net, another tier may be silent now: it is left alone and probed later.
+
+        Raises:
+            ServiceError: the safety net, or any tier where there is none, does not answer.
+            SetupError: a tier can never work.
+        """
+        for tier in self._tiers:
+            if self._net is None or tier is self._net:
+                await tier.start()
+            else:
+                await tier.start_if_reachable()
+        if self._net is not None and self._net is not self._tiers[0]:
+            await self._net.prime()
+
+    async def close(self) -> None:
+        """Closes every tier."""
+        for tier in self._tiers:
+            await tier.close()
+
+    async def classify(self, turns: Sequence[Turn], *, budget_ms: float | None = None) -> list[Verdict]:
+        """Verdicts for the turns, in the same order; each goes its own way, all at the same time.
+
+        Args:
+            turns: the turns.
+            budget_ms: what the request may take, where that is less than the deadline.
+
+        Raises:
+            DeadlineExceeded: there is no safety net, and nobody answered in time.
+            Overloaded: there is no safety net, and all places are taken.
+            EngineUnavailable: no tier can answer now.
+        """
+        first, rest = self._tiers[0], self._tiers[1:]
+        deadline_ms = self._deadline_ms if budget_ms is None else min(budget_ms, self._deadline_ms)
+        until = self._clock() + deadline_ms / 1e3
+        if first is not self._net:
+            return await _all([self._find_way(turn, until, self._tiers) for turn in turns])
+        try:
+            verdicts = await first.answer(turns)
+        except ServiceError as error:
+            if not rest:
+                raise
+            failure = Failure("failed", error)
+            return await _all([self._find_way(turn, until, rest, failure) for turn in turns])
+        if not rest:
+            return [self._sent(_Best(first, "first", verdict)) for verdict in verdicts]
+        return await _all(
+            [
+                self._hand_on(turn, until, rest, _Best(first, "first", verdict))
+                for turn, verdict in zip(turns, verdicts, strict=True)
+            ]
+        )
+
+    async def _find_way(
+        self, turn: Turn, until: float, tiers: Sequence[Tier], failure: Failure | None = None
+    ) -> Verdict:
+        """The first answer, and what comes of it. `failure` is that of the tier before."""
+        hedge = Hedge(self._net, turn) if self._net is not None and self._net in tiers else None
+        self._unanswered += 1
+        try:
+            if hedge is not None:
+                hedge.begin_after(until - self._clock() - hedge.tier.latency.lead_s(self._unanswered))
+            for place, tier in enumerate(tiers, 1):
+                is_net = hedge is not None and tier is hedge.tier
+                outcome = await (hedge.outcome() if hedge and is_net else self._ask(tier, turn, until))
+                if not isinstance(outcome, Failure):
+                    best, rest = _Best(tier, failure.trouble if failure else "first", outcome), tiers[place:]
+                    break
+                failure = outcome
+            else:
+                raise _no_answer(failure)
+        finally:
+            self._unanswered -= 1
+            if hedge is not None:
+                hedge.drop()
+        return await self._hand_on(turn, until, rest, best)
+
+    async def _hand_on(self, turn: Turn, until: float, tiers: Sequence[Tier], best: "_Best") -> Verdict:
+        """Asks each tier whose condition holds for the best answer so far."""
+        for tier in tiers:
+            why = why_asked(tier.plan.asked_when, turn, best.verdict)
+            if why is None:
+                continue
+            outcome = await self._ask(tier, turn, until)
+            best = best._replace(reason=outcome.trouble) if isinstance(outcome, Failure) else _Best(tier, why, outcome)
+        return self._sent(best)
+
+    async def _ask(self, tier: Tier, turn: Turn, until: float) -> Verdict | Failure:
+        left_s = until - self._clock()
+        return await tier.ask(turn, left_s) if left_s >= _LEAST_S else Failure("deadline")
+
+    def _sent(self, best: "_Best") -> Verdict:
+        self._observer.saw_answer(best.tier.name, best.reason)
+        return best.verdict.model_copy(update={"tier": best.tier.name, "reason": best.reason})
+
+
+class _Best(NamedTuple):
+    """The best answer so far, whose it is, and why it would go out."""
+
+    tier: Tier
+    reason: Reason
+    verdict: Verdict
+
+
+def _no_answer(last: Failure | None) -> ServiceError:
+    """What the caller is told where no tier answered: what kept the last one from it."""
+    assert last is not None
+    if isinstance(last.error, ServiceError):
+        return last.error
+    match last.trouble:
+        case "deadline":
+            return DeadlineExceeded("no tier answered in time; give more time, or add an embedded tier as safety net")
+        case "busy":
+            return Overloaded("all places of the last tier are taken; come back later")
+        case trouble:
+            return EngineUnavailable(f"no tier can answer now (the last one: {trouble}); come back later")
+
+
+async def _all(ways: Sequence[Coroutine[Any, Any, Verdict]]) -> list[Verdict]:
+    """All verdicts; where one fails, the others are given up."""
+    if len(ways) == 1:
+        return [await ways[0]]
+    tasks = [asyncio.create_task(way) for way in ways]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

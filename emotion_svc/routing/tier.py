@@ -1,0 +1,267 @@
+"""A tier: an engine with its place in the cascade, its deadline, its breaker and its price."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+
+from emotion_svc.engines.base import CANARY, Engine, check_canary
+from emotion_svc.engines.presets import Price
+from emotion_svc.errors import EngineUnavailable, HostFailed, ServiceError, SetupError
+from emotion_svc.routing.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Clock, State
+from emotion_svc.routing.latency import RecentLatency
+from emotion_svc.routing.observer import Observer, Trouble, Unobserved
+from emotion_svc.routing.purse import Purse
+from emotion_svc.routing.spend import Spend
+from emotion_svc.routing.tiers_file import AskedWhen
+from emotion_svc.schema import Turn, Verdict
+
+logger = logging.getLogger(__name__)
+
+_START_S: Final = 5.0
+"""What a host may take for its first answer, connecting and loading included, while the service starts."""
+
+_FAIR_SHARE: Final = 0.5
+"""A call that was given less than this part of the tier's deadline says nothing about the tier when it is late: a
+caller in a hurry must not open the breaker for all."""
+
+_PRIMING: Final = 8
+"""Canaries at start that tell how long the safety net takes."""
+
+
+class Failure(NamedTuple):
+    """A tier gave no answer. `error` is what it raised, where it was asked and raised."""
+
+    trouble: Trouble
+    error: Exception | None = None
+
+
+class TierPlan(NamedTuple):
+    """What is set for a tier.
+
+    Attributes:
+        deadline_s: how long a turn may take here; None for all that the request has.
+        concurrency: how many turns may be here at a time; None for any number.
+        retries: whether a call is made once more where the host may be tried again at once.
+        price: None where calls are free.
+    """
+
+    name: str
+    asked_when: AskedWhen | None = None
+    deadline_s: float | None = None
+    concurrency: int | None = None
+    retries: bool = False
+    price: Price | None = None
+
+
+class Tier:
+    """Asks one engine, in time or not at all.
+
+    Args:
+        plan: what is set for it.
+        engine: the engine, not started.
+        clock: tells the time, in seconds.
+        spend: the day's spend; needed where the plan has a price.
+    """
+
+    def __init__(
+        self,
+        plan: TierPlan,
+        engine: Engine,
+        *,
+        clock: Clock = time.monotonic,
+        spend: Spend | None = None,
+        policy: BreakerPolicy = DEFAULT_POLICY,
+    ) -> None:
+        self.plan, self.engine = plan, engine
+        self.latency = RecentLatency()
+        self.breaker = Breaker(clock, self._told_state, policy)
+        self._clock, self._purse = clock, Purse(plan.name, plan.price, spend)
+        self._observer: Observer = Unobserved()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._in_flight = 0
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration, verdicts and metrics."""
+        return self.plan.name
+
+    def report_to(self, observer: Observer) -> None:
+        """Tells `observer` what happens from now on, and how the breaker stands."""
+        self._observer = observer
+        observer.saw_breaker(self.name, self.breaker.state)
+
+    async def start(self) -> None:
+        """Starts the engine and lets it answer the canary.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        await self.engine.start()
+        if isinstance(await self._pass_canary(), Failure):
+            raise EngineUnavailable(f"tier '{self.name}' cannot be tried out: the day's spend cap is reached")
+
+    async def start_if_reachable(self) -> None:
+        """As `start`, but a host that does not answer now is left to the breaker, which has it probed later.
+
+        Raises:
+            SetupError: the engine cannot work, whatever the host does.
+        """
+        await self.engine.start()
+        outcome = await self._outcome(self._begin(self._pass_canary()), _START_S)
+        if not isinstance(outcome, Failure) or outcome.trouble == "spend_cap":
+            return
+        if isinstance(outcome.error, SetupError):
+            raise outcome.error
+        kind = outcome.error.kind if isinstance(outcome.error, ServiceError) else outcome.trouble
+        logger.warning(
+            "a tier does not answer; the service starts without it",
+            extra={"fields": {"tier": self.name, "kind": kind}},
+        )
+        self.breaker.open()
+
+    async def prime(self) -> None:
+        """Answers the canary a few times, so that `latency` knows something before the first turn."""
+        for _ in range(_PRIMING):
+            await self.answer([CANARY])
+
+    async def answer(self, turns: Sequence[Turn]) -> list[Verdict]:
+        """Verdicts without any deadline: what the safety net is asked. Raises as the engine."""
+        begun = self._clock()
+        try:
+            verdicts = await self.engine.classify(turns)
+        except asyncio.CancelledError:
+            self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
+            raise
+        except Exception:
+            self._observer.saw_call(self.name, "failed", self._clock() - begun)
+            raise
+        seconds = self._clock() - begun
+        if len(turns) == 1:
+            self.latency.saw(seconds)
+        for _ in turns:
+            self._observer.saw_call(self.name, "answered", seconds)
+        return verdicts
+
+    async def ask(self, turn: Turn, within_s: float) -> Verdict | Failure:
+        """The verdict, if it comes within so many seconds and the tier's own deadline. Raises nothing."""
+        refusal = self._refusal()
+        if refusal is not None:
+            self._observer.saw_call(self.name, refusal, 0.0)
+            return Failure(refusal)
+        deadline_s = within_s if self.plan.deadline_s is None else self.plan.deadline_s
+        allowed_s = min(within_s, deadline_s)
+        begun = self._clock()
+        call = self._begin(self._call(turn, begun + allowed_s))
+        # Its place is free when it has really ended, which may be after nobody waits for it any more.
+        self._in_flight += 1
+        call.add_done_callback(self._leave)
+        try:
+            outcome = await self._outcome(call, allowed_s)
+        except asyncio.CancelledError:
+            self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
+            raise
+        told = outcome.trouble if isinstance(outcome, Failure) else "answered"
+        self._observer.saw_call(self.name, told, self._clock() - begun)
+        if not isinstance(outcome, Failure):
+            self.breaker.call_succeeded()
+        elif outcome.trouble == "failed" or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
+            self.breaker.call_failed(_retry_after_s(outcome.error))
+        return outcome
+
+    async def close(self) -> None:
+        """Gives up what is under way and closes the engine."""
+        for task in list(self._under_way):
+            task.cancel()
+        await self.engine.close()
+
+    def _refusal(self) -> Trouble | None:
+        if not self.breaker.is_closed:
+            # A child's turn never waits for a probe: the canary goes, and the turn goes on without this tier.
+            if self.breaker.is_probe_due:
+                self.breaker.begin_probe()
+                self._begin(self._probe())
+            return "breaker_open"
+        is_full = self.plan.concurrency is not None and self._in_flight >= self.plan.concurrency
+        return "busy" if is_full else None
+
+    async def _call(self, turn: Turn, until: float) -> Verdict | Failure:
+        """One call, and a second one where the first failed and may be made again at once."""
+        try:
+            return await self._call_once(turn)
+        except HostFailed as error:
+            wait_s = error.retry_after_s or 0.0
+            if not self.plan.retries or not error.may_try_again_now or self._clock() + wait_s >= until:
+                raise
+        await asyncio.sleep(wait_s)
+        return await self._call_once(turn)
+
+    async def _call_once(self, turn: Turn) -> Verdict | Failure:
+        leave = await self._purse.leave_for(self.engine, turn)
+        if leave is None:
+            return Failure("spend_cap")
+        return await self._purse.pay(leave, self._classify(turn), self._observer)
+
+    async def _classify(self, turn: Turn) -> Verdict:
+        [verdict] = await self.engine.classify([turn])
+        return verdict
+
+    async def _probe(self) -> None:
+        deadline_s = _START_S if self.plan.deadline_s is None else self.plan.deadline_s
+        outcome = await self._outcome(self._begin(self._pass_canary()), deadline_s)
+        if isinstance(outcome, Failure):
+            self.breaker.probe_failed(_retry_after_s(outcome.error))
+        else:
+            self.breaker.probe_succeeded()
+
+    async def _pass_canary(self) -> Verdict | Failure:
+        leave = await self._purse.leave_for(self.engine, CANARY)
+        if leave is None:
+            return Failure("spend_cap")
+        return await self._purse.pay(leave, check_canary(self.engine), self._observer)
+
+    async def _outcome(self, task: "asyncio.Task[Verdict | Failure]", within_s: float) -> Verdict | Failure:
+        """What the task gives in time; nobody waits for a task that is late, not even for its end."""
+        try:
+            await asyncio.wait({task}, timeout=within_s)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            return Failure("deadline")
+        if task.cancelled():
+            return Failure("failed")
+        error = task.exception()
+        if error is None:
+            return task.result()
+        if not isinstance(error, Exception):
+            raise error
+        if not isinstance(error, ServiceError):
+            # A defect of one tier must not cost the answer of another; the log has its place.
+            logger.error("unexpected", exc_info=error, extra={"fields": {"tier": self.name}})
+        return Failure("failed", error)
+
+    def _begin(self, call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(call)
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _leave(self, _: asyncio.Task[Any]) -> None:
+        self._in_flight -= 1
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # of one that was given up, nobody else would look
+
+    def _told_state(self, state: State) -> None:
+        self._observer.saw_breaker(self.name, state)
+        if state != "half_open":
+            event = "a tier is left alone for a while" if state == "open" else "a tier is asked again"
+            logger.warning(event, extra={"fields": {"tier": self.name}})
+
+
+def _retry_after_s(error: Exception | None) -> float:
+    return (error.retry_after_s or 0.0) if isinstance(error, HostFailed) else 0.0
