@@ -1,6 +1,5 @@
 """From settings to a router: the tiers of the file, or the one engine that the settings name."""
 
-import os
 from collections.abc import Mapping
 
 from emotion_svc.config import Settings
@@ -43,20 +42,15 @@ def price_of(table: TierTable) -> Price | None:
     return find_preset(table.preset, model=table.model, base_url=table.base_url).price
 
 
-def engine_of(table: TierTable, settings: Settings, environment: Mapping[str, str] = os.environ) -> Engine:
+def engine_of(table: TierTable, settings: Settings) -> Engine:
     """The tier's engine, not started. Raises `errors.SetupError`."""
-    if table.engine != "remote":
-        if table.engine == "vllm" and settings.workers > 1:
-            raise TiersError(
-                f"tier '{table.name}': engine 'vllm' batches by itself, and every worker would load the model again; "
-                f"set workers ({settings.workers}) to 1"
-            )
-        return create_engine(settings.model_copy(update={"engine": table.engine, "model": table.model}))
-    from emotion_svc.engines.remote import RemoteEngine
-
-    assert table.preset is not None
-    preset = find_preset(table.preset, model=table.model, base_url=table.base_url)
-    return RemoteEngine(preset, preset.key_from(environment), variants=settings.variants)
+    if table.engine == "vllm" and settings.workers > 1:
+        raise TiersError(
+            f"tier '{table.name}': engine 'vllm' batches by itself, and every worker would load the model again; "
+            f"set workers ({settings.workers}) to 1"
+        )
+    named = {"engine": table.engine, "model": table.model, "preset": table.preset, "base_url": table.base_url}
+    return create_engine(settings.model_copy(update=named))
 
 
 def _plan_of(table: TierTable, tiers: Tiers, price: Price | None) -> TierPlan:

@@ -47,15 +47,18 @@ class PlayingEngine(ScriptedEngine):
         self.name = name
         self.calls: list[float] = []
         """When each call came, canaries not counted."""
-        self.canaries = 0
+        self.billed: list[TokenUsage] = []
+        """What a host would bill, for calls that it was left alone with, too."""
         self._plays, self._canary = _and_again(plays or (OK,)), _and_again((*canary, OK))
 
     async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        if not turns:
+            return []
         is_canary = turns[0].previous_question == "What color is the sky?"
         play = next(self._canary if is_canary else self._plays)
-        if is_canary:
-            self.canaries += 1
-        else:
+        if play.usage is not None and not isinstance(play.error, HostBusy | HostRefuses):
+            self.billed.append(play.usage)
+        if not is_canary:
             self.calls.append(asyncio.get_running_loop().time())
         await _pass(play)
         if play.error is not None:
