@@ -91,11 +91,12 @@ main.command()(train)
 
 
 async def _answer_one(settings: Settings, fields: dict[str, str | None], *, with_detail: bool) -> str:
+    from emotion_svc.engines.factory import running
     from emotion_svc.routing.build import create_router
     from emotion_svc.serving.intake import Intake
 
     turn = Intake.of(settings).turn_from(fields)
-    async with create_router(settings) as engine:
+    async with running(create_router(settings)) as engine:
         [verdict] = await engine.classify([turn])
     return verdict.model_dump_json() if with_detail else verdict.answer.model_dump_json()
 
@@ -104,6 +105,7 @@ async def _answer_file(settings: Settings, file: BinaryIO, *, with_detail: bool)
     """Writes one line for each line of the file; returns how many lines were bad."""
     from tqdm import tqdm
 
+    from emotion_svc.engines.factory import running
     from emotion_svc.routing.build import create_router
     from emotion_svc.serving.intake import Intake
     from emotion_svc.serving.lines import answer_lines, read_lines
@@ -112,7 +114,7 @@ async def _answer_file(settings: Settings, file: BinaryIO, *, with_detail: bool)
     limit = settings.max_body_bytes
     # disable=None: no bar where stderr is no terminal.
     with tqdm(total=_count_lines(file), unit=" turns", file=sys.stderr, disable=None) as bar:
-        async with create_router(settings) as engine:
+        async with running(create_router(settings)) as engine:
             lines = read_lines(file, limit)
             async for chunk in answer_lines(
                 engine, Intake.of(settings), lines, max_bytes=limit, with_detail=with_detail

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emotion_svc.config import Settings, Variants
 from emotion_svc.engines.base import Engine, check_canary
@@ -14,6 +14,8 @@ from emotion_svc.modeldir import SHIPPED
 
 if TYPE_CHECKING:
     from emotion_svc.engines.remote import RemoteEngine
+
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
 def create_engine(settings: Settings) -> Engine:
@@ -70,7 +72,7 @@ def create_remote(
 
 
 @asynccontextmanager
-async def running(engine: Engine) -> AsyncIterator[Engine]:
+async def running(engine: AnyEngine) -> AsyncIterator[AnyEngine]:
     """The engine, started and past its canary; closed at the end.
 
     Raises:

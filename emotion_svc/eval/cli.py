@@ -49,6 +49,13 @@ def evaluate(
     base_url: Annotated[str | None, typer.Option(help="Where that host is (the preset's).")] = None,
     against: Annotated[bool, typer.Option("--against-baseline", help="Compare with the n-gram baseline.")] = False,
     train_data: Annotated[Path, typer.Option(help="What the baseline learns from.")] = Path("train_data"),
+    tiers: Annotated[
+        Path | None, typer.Option(help="Show what the cascade in this file gains and costs (docs/tiers.md).")
+    ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="With --tiers: where each tier's answers are kept; it is asked once."),
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report here, too.")] = None,
     min_emotion: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this emotion accuracy.")] = 0.0,
     min_learn_score: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this accuracy.")] = 0.0,
@@ -58,6 +65,9 @@ def evaluate(
 
     try:
         examples = read_examples([gold])
+        if tiers is not None:
+            typer.echo(_cascade(tiers, kept, examples, gold))
+            return
         settings = _Settings(model, preset, base_url, train_data)
         scored = _score(engine, examples, gold, settings)
         typer.echo(to_markdown(scored.report))
@@ -77,6 +87,21 @@ def evaluate(
         if value < bar:
             typer.echo(f"{name} accuracy {value:.1%} is under the bar of {bar:.1%}", err=True)
             raise typer.Exit(1)
+
+
+def _cascade(file: Path, kept: Path | None, examples: Sequence[Example], gold: Path) -> str:
+    from emotion_svc.config import load_settings
+    from emotion_svc.eval.cascade import report, to_markdown
+    from emotion_svc.eval.tier_predictions import stored_predictions
+    from emotion_svc.routing.build import price_of
+    from emotion_svc.routing.tiers_file import load_tiers
+
+    if kept is None:
+        raise typer.BadParameter("--tiers needs --predictions DIR, where the tiers' answers are kept")
+    tiers = load_tiers(file)
+    stored = stored_predictions(tiers, examples, kept, load_settings())
+    rows = report(tiers, {table.name: price_of(table) for table in tiers.tiers}, examples, stored)
+    return to_markdown(rows, len(examples), str(gold), tiers.deadline_ms)
 
 
 def _score(engine: EngineName, examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:

@@ -123,6 +123,13 @@ def bootstrap(table: Table, measure: Callable[[Table], float], *, rounds: int = 
     return Interval(measure(table), float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
 
 
+def share(right: Bools, *, rounds: int = 1000, seed: int = 0) -> Interval:
+    """The share that is true, with its 95 % percentile interval over resampled turns."""
+    rows = np.random.default_rng(seed).integers(0, right.size, (rounds, right.size))
+    low, high = np.quantile(right[rows].mean(axis=1), (0.025, 0.975))
+    return Interval(float(right.mean()), float(low), float(high))
+
+
 def mcnemar(first: Bools, second: Bools) -> float:
     """Two-sided exact p-value that two systems are right equally often on the same turns (McNemar 1947)."""
     gains, losses = int((first & ~second).sum()), int((~first & second).sum())

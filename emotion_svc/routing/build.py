@@ -25,14 +25,19 @@ def create_router(settings: Settings) -> Router:
 
 def router_of(tiers: Tiers, settings: Settings) -> Router:
     """The router for tiers that were read. Raises as `create_router`."""
+    built = build_tiers(tiers, settings)
+    net = next((tier for tier, table in zip(built, tiers.tiers, strict=True) if table is tiers.safety_net), None)
+    return Router(built, net, deadline_ms=tiers.deadline_ms)
+
+
+def build_tiers(tiers: Tiers, settings: Settings) -> list[Tier]:
+    """The tiers by themselves, in their order, under one spend cap. Raises as `create_router`."""
     prices = {table.name: price_of(table) for table in tiers.tiers}
     spend = _spend_of(tiers, prices, settings)
-    built = [
+    return [
         Tier(_plan_of(table, tiers, prices[table.name]), engine_of(table, settings), spend=spend)
         for table in tiers.tiers
     ]
-    net = next((tier for tier, table in zip(built, tiers.tiers, strict=True) if table is tiers.safety_net), None)
-    return Router(built, net, deadline_ms=tiers.deadline_ms)
 
 
 def price_of(table: TierTable) -> Price | None:

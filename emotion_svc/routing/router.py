@@ -11,10 +11,9 @@ not begin together with them: that would double the work of each turn, for the f
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import Engine
+from emotion_svc.engines.base import CANARY, Engine
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.breaker import Clock
 from emotion_svc.routing.conditions import why_asked
@@ -51,6 +50,7 @@ class Router:
         self._tiers, self._net, self._deadline_ms, self._clock = tuple(tiers), safety_net, deadline_ms, clock
         self._observer: Observer = Unobserved()
         self._unanswered = 0
+        self._proof: Verdict | None = None
 
     @classmethod
     def around(cls, engine: Engine) -> "Router":
@@ -84,37 +84,27 @@ class Router:
         for tier in self._tiers:
             tier.report_to(observer)
 
-    async def __aenter__(self) -> Self:
-        """Starts; closes again what has started where that fails."""
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes."""
-        await self.close()
-
     async def start(self) -> None:
-        """Starts every tier and lets each answer the canary.
+        """Starts every tier and lets it answer the canary.
 
-        Where there is a safety net, another tier may be silent now: it is left alone and probed later.
+        With a safety net, another tier may be silent now: it is left alone and probed later.
 
         Raises:
             ServiceError: the safety net, or any tier where there is none, does not answer.
             SetupError: a tier can never work.
         """
-        for tier in self._tiers:
-            if self._net is None or tier is self._net:
-                await tier.start()
-            else:
-                await tier.start_if_reachable()
-        if self._net is not None and self._net is not self._tiers[0]:
-            await self._net.prime()
+        try:
+            for tier in self._tiers:
+                if tier is self._net or self._net is None:
+                    proof = await tier.start()
+                    self._proof = self._proof or proof
+                else:
+                    await tier.start_if_reachable()
+            if self._net is not None and self._net is not self._tiers[0]:
+                await self._net.prime()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Closes every tier."""
@@ -133,6 +123,8 @@ class Router:
             Overloaded: there is no safety net, and all places are taken.
             EngineUnavailable: no tier can answer now.
         """
+        if self._proof is not None and len(turns) == 1 and turns[0] is CANARY:
+            return [self._proof]  # whoever starts an engine asks it this; every tier was asked at start
         first, rest = self._tiers[0], self._tiers[1:]
         deadline_ms = self._deadline_ms if budget_ms is None else min(budget_ms, self._deadline_ms)
         until = self._clock() + deadline_ms / 1e3

@@ -92,15 +92,17 @@ class Tier:
         self._observer = observer
         observer.saw_breaker(self.name, self.breaker.state)
 
-    async def start(self) -> None:
-        """Starts the engine and lets it answer the canary.
+    async def start(self) -> Verdict:
+        """Starts the engine and lets it answer the canary, whose verdict this is.
 
         Raises:
             ServiceError: it does not answer.
         """
         await self.engine.start()
-        if isinstance(await self._pass_canary(), Failure):
+        proof = await self._pass_canary()
+        if isinstance(proof, Failure):
             raise EngineUnavailable(f"tier '{self.name}' cannot be tried out: the day's spend cap is reached")
+        return proof
 
     async def start_if_reachable(self) -> None:
         """As `start`, but a host that does not answer now is left to the breaker, which has it probed later.

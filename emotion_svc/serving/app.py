@@ -38,6 +38,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.ready():
+            router.report_to(metrics)  # not before: canaries are no answers
             yield
 
     app = FastAPI(

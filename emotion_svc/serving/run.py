@@ -13,6 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from emotion_svc.config import Settings, load_settings
+from emotion_svc.engines.factory import running
 from emotion_svc.errors import SetupError
 from emotion_svc.routing.build import create_router
 from emotion_svc.serving.app import create_app
@@ -125,8 +126,8 @@ def _serve_with_workers(settings: Settings, sock: socket.socket, on_listening: O
 
 
 async def _try_out(settings: Settings) -> None:
-    """Starts the tiers once, so that what is wrong is told once, and not by every worker."""
-    async with create_router(settings):
+    """Starts the engines once, so that what is wrong is told once, and not by every worker."""
+    async with running(create_router(settings)):
         pass
 
 

@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from emotion_svc.engines.base import Engine
+from emotion_svc.engines.factory import running
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.routing.router import Router
 from emotion_svc.schema import Timings, Turn, Verdict
 from emotion_svc.serving.limits import Admission
 from emotion_svc.serving.metrics import Metrics
-
-_NOT_READY: Final = "the engine is not ready: it is starting or stopping; come back later"
 
 
 class Answered(NamedTuple):
@@ -24,16 +22,15 @@ class Answered(NamedTuple):
 class Service:
     """A router that is sent work only while it is ready, and no more than the service takes."""
 
-    def __init__(self, router: Router, admission: Admission, metrics: Metrics) -> None:
-        self._router, self._admission, self._metrics = router, admission, metrics
+    def __init__(self, engine: Router, admission: Admission, metrics: Metrics) -> None:
+        self._engine, self._admission, self._metrics = engine, admission, metrics
         self._is_ready = False
 
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
-        """Ready inside, with the tiers started and past their canaries. Raises `errors.ServiceError`."""
-        self._router.report_to(self._metrics)
-        async with self._router:
-            self._metrics.saw_engine(self._router.head)
+        """Ready inside, with the engine started and past its canary. Raises `errors.SetupError`."""
+        async with running(self._engine):
+            self._metrics.saw_engine(self._engine)
             self._is_ready = True
             try:
                 yield
@@ -41,15 +38,15 @@ class Service:
                 self._is_ready = False
 
     @property
-    def engine(self) -> Engine:
-        """The first tier's engine, whose model gives the service its name.
+    def engine(self) -> Router:
+        """The engine, which is the router.
 
         Raises:
             EngineUnavailable: it is not ready.
         """
         if not self._is_ready:
-            raise EngineUnavailable(_NOT_READY)
-        return self._router.head
+            raise EngineUnavailable("the engine is not ready: it is starting or stopping; come back later")
+        return self._engine
 
     async def classify(self, turns: Sequence[Turn], *, budget_ms: float | None = None) -> Answered:
         """Verdicts for the turns, in the same order.
@@ -63,10 +60,9 @@ class Service:
             EngineUnavailable: the engine is not ready, or failed.
             Overloaded: there is more in work than the service takes.
         """
-        if not self._is_ready:
-            raise EngineUnavailable(_NOT_READY)
+        engine = self.engine
         with self._admission.places(len(turns)):
-            verdicts = await self._router.classify(turns, budget_ms=budget_ms)
+            verdicts = await engine.classify(turns, budget_ms=budget_ms)
         answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]))
         self._metrics.saw_verdicts(*answered)
         return answered

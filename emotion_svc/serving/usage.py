@@ -7,6 +7,7 @@ engine cannot say how many tokens they are, a token stands for four bytes of UTF
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from emotion_svc.engines.base import Engine
+from emotion_svc.routing.router import Router
 from emotion_svc.schema import Answer, Turn
 from emotion_svc.serving.intake import FIELDS
 
@@ -34,9 +35,10 @@ class Usage(NamedTuple):
 
 
 def usage_of(engine: Engine, turn: Turn, answer: Answer) -> Usage:
-    """The tokens of a turn and its answer."""
-    if isinstance(engine, CountsTokens):
-        return Usage(*engine.count_tokens(turn, answer))
+    """The tokens of a turn and its answer; of several tiers, as the first one counts."""
+    counting = engine.head if isinstance(engine, Router) else engine
+    if isinstance(counting, CountsTokens):
+        return Usage(*counting.count_tokens(turn, answer))
     return Usage(sum(_estimate(getattr(turn, field)) for field in FIELDS), _estimate(answer.model_dump_json()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from emotion_svc.engines.factory import running
 from emotion_svc.engines.presets import Price
 from emotion_svc.errors import CanaryFailed, DeadlineExceeded, EngineUnavailable, HostBusy, Overloaded, ServiceError
 from emotion_svc.routing.breaker import BreakerPolicy
@@ -68,7 +69,7 @@ def one(router: Router, *turns: Turn, budget_ms: float | None = None) -> Sent:
     """Starts the router and asks it once."""
 
     async def main() -> Sent:
-        async with router:
+        async with running(router):
             return await ask(router, *turns, budget_ms=budget_ms)
 
     return run(main())
@@ -117,7 +118,7 @@ def test_a_tier_without_a_condition_is_asked_only_where_nobody_has_answered() ->
 def test_no_turns_give_no_verdicts() -> None:
     async def main() -> None:
         for router in (net_first(), net_first(tier("a")), net_last(tier("b"))):
-            async with router:
+            async with running(router):
                 assert await router.classify([]) == []
 
     run(main())
@@ -216,7 +217,7 @@ def test_a_tier_that_will_not_be_cancelled_holds_nobody_up() -> None:
     stubborn = tier("host", Play(1.0, minds_cancel=False), asked_when=WHEN_UNSURE, concurrency=1)
 
     async def main() -> None:
-        async with net_first(stubborn, plays=[UNSURE]) as router:
+        async with running(net_first(stubborn, plays=[UNSURE])) as router:
             assert (await ask(router)).ms == pytest.approx(50)
             again = await ask(router)
             assert again.ways == [("net", "busy")]
@@ -235,7 +236,7 @@ def test_a_tier_that_will_not_be_cancelled_holds_nobody_up() -> None:
 )
 def test_without_a_safety_net_a_deadline_is_an_error(play: Play, error: type[ServiceError]) -> None:
     async def main() -> float:
-        async with Router([tier("host", play)], None, clock=now) as router:
+        async with running(Router([tier("host", play)], None, clock=now)) as router:
             begun = now()
             with pytest.raises(error):
                 await router.classify([TURN])
@@ -246,7 +247,7 @@ def test_without_a_safety_net_a_deadline_is_an_error(play: Play, error: type[Ser
 
 def test_without_a_safety_net_full_places_are_an_overload_and_an_open_breaker_says_so() -> None:
     async def main() -> None:
-        async with Router([tier("host", HANGS, concurrency=1)], None, clock=now) as router:
+        async with running(Router([tier("host", HANGS, concurrency=1)], None, clock=now)) as router:
             first = asyncio.create_task(router.classify([TURN]))
             await asyncio.sleep(0)
             with pytest.raises(Overloaded, match="all places"):
@@ -304,7 +305,7 @@ def test_a_host_that_names_a_time_is_tried_again_after_it_where_there_is_time(
 
 def test_a_host_that_hangs_again_and_again_is_left_alone_and_costs_no_time_any_more() -> None:
     async def main() -> None:
-        async with net_first(tier("host", HANGS, asked_when=WHEN_UNSURE), plays=[UNSURE]) as router:
+        async with running(net_first(tier("host", HANGS, asked_when=WHEN_UNSURE), plays=[UNSURE])) as router:
             sent = [await ask(router) for _ in range(5)]
             assert [s.ways[0][1] for s in sent] == ["deadline"] * 3 + ["breaker_open"] * 2
             assert sent[-1].ms == pytest.approx(3)
@@ -317,7 +318,7 @@ def test_it_is_probed_with_the_canary_while_turns_go_on_and_asked_again_when_it_
     host = tier("host", FAILS, FAILS, FAILS, OK, canary=[OK, Play(0.01)], asked_when=WHEN_UNSURE)
 
     async def main() -> None:
-        async with net_first(host, plays=[UNSURE]) as router:
+        async with running(net_first(host, plays=[UNSURE])) as router:
             router.report_to(seen)
             for _ in range(3):
                 await ask(router)
@@ -335,7 +336,7 @@ def test_it_is_probed_with_the_canary_while_turns_go_on_and_asked_again_when_it_
 def test_a_caller_in_a_hurry_does_not_open_the_breaker_for_all() -> None:
     async def main() -> None:
         host = tier("host", Play(0.03), asked_when=WHEN_UNSURE, deadline_s=0.05)
-        async with net_first(host, plays=[UNSURE]) as router:
+        async with running(net_first(host, plays=[UNSURE])) as router:
             for _ in range(10):
                 assert (await ask(router, budget_ms=20)).ways == [("net", "deadline")]
             assert (await ask(router)).ways == [("host", "low_confidence")]
@@ -348,7 +349,7 @@ def test_a_caller_that_goes_away_frees_its_place_and_blames_nobody() -> None:
 
     async def main() -> None:
         host = tier("host", *[HANGS] * 5, OK, asked_when=WHEN_UNSURE, concurrency=1)
-        async with net_first(host, plays=[UNSURE]) as router:
+        async with running(net_first(host, plays=[UNSURE])) as router:
             router.report_to(seen)
             for _ in range(5):
                 caller = asyncio.create_task(router.classify([TURN]))
@@ -368,7 +369,7 @@ def test_a_caller_that_goes_away_frees_its_place_and_blames_nobody() -> None:
 def test_a_host_that_is_down_at_start_is_probed_later(canary: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         host = tier("host", OK, canary=[canary], asked_when=WHEN_UNSURE)
-        async with net_first(host, plays=[UNSURE]) as router:
+        async with running(net_first(host, plays=[UNSURE])) as router:
             assert (await ask(router)).ways == [("net", "breaker_open")]
             await asyncio.sleep(1)
             await ask(router)
@@ -389,7 +390,7 @@ def test_a_host_that_is_down_at_start_is_probed_later(canary: Play, caplog: pyte
 )
 def test_what_can_never_work_or_has_no_safety_net_fails_the_start(router: Any, error: type[Exception] | None) -> None:
     async def main() -> None:
-        async with router():
+        async with running(router()):
             pass
 
     if error is None:
@@ -428,7 +429,7 @@ def test_a_tier_whose_next_call_could_pass_the_cap_is_closed_until_the_day_ends(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
-        async with net_first(paid(file, Play(usage=USED), cap_usd=0.035), plays=[UNSURE]) as router:
+        async with running(net_first(paid(file, Play(usage=USED), cap_usd=0.035), plays=[UNSURE])) as router:
             sent = [(await ask(router)).ways[0] for _ in range(20)]
             assert sent[0] == ("host", "low_confidence")
             assert sent[-1] == ("net", "spend_cap")
@@ -452,7 +453,7 @@ def test_a_tier_whose_next_call_could_pass_the_cap_is_closed_until_the_day_ends(
 )
 def test_what_may_be_billed_stays_reserved(file: Path, play: Play, usd: float | None) -> None:
     async def main() -> float:
-        async with net_first(paid(file, play, cap_usd=1), plays=[UNSURE]) as router:
+        async with running(net_first(paid(file, play, cap_usd=1), plays=[UNSURE])) as router:
             canary_usd = spent(file)
             await ask(router)
             return spent(file) - canary_usd
@@ -473,7 +474,7 @@ def test_a_spend_file_that_fails_closes_the_paid_tier(file: Path, caplog: pytest
         file.write_text("damaged")
 
     async def main() -> None:
-        async with net_first(paid(file, cap_usd=1), plays=[UNSURE]) as router:
+        async with running(net_first(paid(file, cap_usd=1), plays=[UNSURE])) as router:
             damage()
             assert (await ask(router)).ways == [("net", "spend_cap")]
 
@@ -488,7 +489,7 @@ def test_every_answer_and_every_call_is_told() -> None:
     seen = Seen()
 
     async def main() -> None:
-        async with net_first(tier("host", OK, HANGS, asked_when=WHEN_UNSURE), plays=[SURE, UNSURE]) as router:
+        async with running(net_first(tier("host", OK, HANGS, asked_when=WHEN_UNSURE), plays=[SURE, UNSURE])) as router:
             router.report_to(seen)
             for _ in range(3):
                 await ask(router)

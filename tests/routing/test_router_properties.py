@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emotion_svc.engines.factory import running
 from emotion_svc.engines.presets import Price
 from emotion_svc.routing.breaker import BreakerPolicy
 from emotion_svc.routing.router import Router
@@ -119,7 +120,7 @@ def test_every_request_ends_in_time_with_a_valid_answer_and_the_cap_holds(
         assert spend.today().usd <= cap_usd + 1e-9
 
     async def main() -> None:
-        async with Router(tiers, net, deadline_ms=DEADLINE_S * 1e3, clock=now) as router:
+        async with running(Router(tiers, net, deadline_ms=DEADLINE_S * 1e3, clock=now)) as router:
             await asyncio.gather(*(ask(router, request) for request in requests))
 
     run(main())
