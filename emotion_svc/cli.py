@@ -5,9 +5,12 @@ Libraries that only one command needs are imported inside it, so that `--help` a
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
@@ -84,6 +87,39 @@ def serve(
         from emotion_svc.serving.run import serve as run
 
         run(settings, on_listening=_greet)
+
+
+@main.command()
+def cost(
+    url: Annotated[str | None, typer.Option(help="A running service, such as http://127.0.0.1:30030.")] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the service's key.")
+    ] = None,
+    spend_file: Annotated[
+        Path | None, typer.Option(help="Today's spend file instead (EMOTION_SVC_SPEND_FILE).")
+    ] = None,
+) -> None:
+    """Print turns, tokens and USD of each tier, against everything to the paid tier."""
+    from emotion_svc.serving.cost import costs_from_file, costs_from_url, summary
+
+    with _told_in_one_line():
+        if url is not None and spend_file is not None:
+            raise typer.BadParameter("give either --url or --spend-file, not both")
+        if url is not None:
+            print(summary(costs_from_url(url, _key_from(key_env))))
+            return
+        file = spend_file or load_settings().spend_file
+        if file is None:
+            raise typer.BadParameter("give --url or --spend-file, or set EMOTION_SVC_SPEND_FILE")
+        print(summary(costs_from_file(file, datetime.now(UTC).date())))
+
+
+def _key_from(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    if not (key := os.environ.get(variable, "").strip()):
+        raise typer.BadParameter(f"--key-env: the environment variable {variable} is not set")
+    return key
 
 
 main.command("eval")(evaluate)

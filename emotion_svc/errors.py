@@ -85,10 +85,17 @@ class HostFailed(EngineUnavailable):
 
 
 class HostUnreachable(HostFailed):
-    """There is no connection (refused, unknown name, TLS), or it broke before the answer was whole."""
+    """There is no connection (refused, unknown name, TLS), or it broke before the answer was whole.
+
+    `was_sent` says whether the host may have got the call, and may bill it.
+    """
 
     kind = "host_unreachable"
     may_try_again_now = True
+
+    def __init__(self, message: str, retry_after_s: float | None = None, *, was_sent: bool = True) -> None:
+        super().__init__(message, retry_after_s)
+        self.was_sent = was_sent
 
 
 class HostBusy(HostFailed):

@@ -19,7 +19,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.util import find_spec
@@ -48,6 +48,10 @@ _MAX_CALLS: Final = 32
 
 _LOGGERS: Final = ("openai", "httpx2", "httpcore2")
 """What writes about calls: at DEBUG also the status line and the headers of a host, which may hold anything."""
+
+
+_NEVER_CONNECTED: Final = {"ConnectError", "ConnectTimeout"}
+"""httpx's names for connections that were never made; no host bills those."""
 
 
 class RemoteEngine:
@@ -91,6 +95,13 @@ class RemoteEngine:
     def price(self) -> Price | None:
         """What `Verdict.usage` is billed with; None where tokens are not billed."""
         return self._preset.price
+
+    def most_tokens(self, turn: Turn) -> TokenUsage:
+        """No call for this turn is billed with more."""
+        messages = self._prompt.messages(turn)
+        if isinstance(self._preset, DecisionsPreset):
+            return _most_tokens(decisions_request(self._preset, messages))
+        return _most_tokens(chat_request(self._preset, messages))
 
     async def start(self) -> None:
         """Makes the client; nobody is called yet.
@@ -171,7 +182,10 @@ class RemoteEngine:
             failure = failure_of_status(self._preset, error.status_code, error.response.headers, datetime.now(UTC))
         except APIConnectionError as error:
             reason = type(error.__cause__ or error).__name__
-            failure = HostUnreachable(f"no connection to {self._host}, or it broke ({reason}); check the address")
+            failure = HostUnreachable(
+                f"no connection to {self._host}, or it broke ({reason}); check the address",
+                was_sent=reason not in _NEVER_CONNECTED,
+            )
         except (OpenAIError, ValueError, RecursionError) as error:
             # An error in the middle of a stream, what is no JSON, or is not what the client takes for a reply.
             failure = HostBroken(f"{self._host} sent what is no reply ({type(error).__name__})")
@@ -202,12 +216,7 @@ class RemoteEngine:
 
     def _billed(self, counted: TokenUsage | None, request: dict[str, Any]) -> TokenUsage | None:
         """What the host counted. Of one that bills tokens and did not say how many: the most that it can have been."""
-        if counted is not None or self._preset.price is None:
-            return counted
-        return TokenUsage(
-            prompt_tokens=len(json.dumps(request, ensure_ascii=False).encode()),
-            completion_tokens=request.get("max_tokens", 0),
-        )
+        return counted if counted is not None or self._preset.price is None else _most_tokens(request)
 
     @property
     def _host(self) -> str:
@@ -217,6 +226,14 @@ class RemoteEngine:
 class _Said(NamedTuple):
     posteriors: Posteriors
     usage: TokenUsage | None
+
+
+def _most_tokens(request: Mapping[str, Any]) -> TokenUsage:
+    """The most that a host can count: no tokenizer makes more tokens than there are bytes."""
+    return TokenUsage(
+        prompt_tokens=len(json.dumps(request, ensure_ascii=False).encode()),
+        completion_tokens=request.get("max_tokens", 0),
+    )
 
 
 def _plain(reply: Any) -> dict[str, Any]:

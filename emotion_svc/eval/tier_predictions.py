@@ -51,8 +51,8 @@ def stored_predictions(
 
 
 async def _ask_all(tier: Tier, examples: Sequence[Example]) -> list[TierPrediction]:
-    await tier.start()
     try:
+        await tier.start()
         said: list[TierPrediction] = []
         for example in tqdm(examples, desc=tier.name, unit=" turns", disable=None):
             begun = time.perf_counter()

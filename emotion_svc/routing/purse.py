@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from emotion_svc.engines.presets import Price
-from emotion_svc.errors import AnswerRefused, HostBusy, HostRefuses
+from emotion_svc.errors import AnswerRefused, HostBusy, HostRefuses, HostUnreachable
 from emotion_svc.routing.observer import Observer
 from emotion_svc.routing.spend import Reservation, Spend, SpendError
 from emotion_svc.schema import TokenUsage, Turn, Verdict
@@ -73,6 +73,9 @@ class Purse:
             verdict = await call
         except (HostBusy, HostRefuses):  # turned away at the door
             usage = _NOTHING
+            raise
+        except HostUnreachable as error:
+            usage = None if error.was_sent else _NOTHING
             raise
         except AnswerRefused as error:  # no use to us, but billed
             if error.prompt_tokens or error.completion_tokens:

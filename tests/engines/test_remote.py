@@ -389,9 +389,26 @@ async def test_a_refused_connection_may_be_tried_again_and_is_taken_when_the_hos
         with pytest.raises(HostUnreachable) as raised:
             await engine.classify([TURN])
         assert raised.value.may_try_again_now
+        assert not raised.value.was_sent
         upstream.start()
         [verdict] = await engine.classify([TURN])
     assert verdict.answer == Answer(emotion="sad", learn_score=True)
+
+
+async def test_a_call_that_breaks_off_may_have_been_billed(upstream: Upstream) -> None:
+    upstream.behaviour = breaks
+    with pytest.raises(HostUnreachable) as raised:
+        await ask(upstream)
+    assert raised.value.was_sent
+
+
+@pytest.mark.parametrize("preset", ["groq", "openai-decisions"])
+async def test_the_most_that_a_turn_can_be_billed_with_grows_with_its_bytes(upstream: Upstream, preset: str) -> None:
+    long = TURN.model_copy(update={"response": "ơ" * 1000})
+    async with engine_for(upstream, preset) as engine:
+        most, more = engine.most_tokens(TURN), engine.most_tokens(long)
+    assert more.prompt_tokens - most.prompt_tokens == 2000 - len(TURN.response.encode())
+    assert most.prompt_tokens > 500
 
 
 async def test_a_name_that_nobody_knows_is_a_host_that_cannot_be_reached() -> None:

@@ -1,0 +1,103 @@
+"""What `emotion-svc cost` prints, from a running service and from the spend file."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from emotion_svc.cli import main
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.routing.spend import Spend
+from emotion_svc.schema import TokenUsage
+from emotion_svc.serving.cost import CostError, TierCost, costs_from_metrics, summary
+
+TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
+
+
+def cost(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["cost", *arguments])
+
+
+def test_a_free_service_has_cost_nothing(serve: Callable[..., httpx.Client]) -> None:
+    client = serve(ScriptedEngine())
+    for _ in range(3):
+        client.post("/v1/classify", json=TURN)
+    done = cost("--url", str(client.base_url))
+    assert done.exit_code == 0
+    assert "| scripted | 3 | 3 | 0 | 0 | 0.000000 |" in done.stdout.splitlines()
+    assert "in all: 0.000000 USD" in done.stdout
+
+
+def test_a_paid_tier_is_held_against_everything_going_there() -> None:
+    told = summary([TierCost("net", 90, 100, 0, 0, 0.0), TierCost("groq", 10, 20, 5000, 300, 0.02)])
+    assert told.splitlines() == [
+        "| tier | turns | calls | tokens in | tokens out | USD |",
+        "|---|---|---|---|---|---|",
+        "| net | 90 | 100 | 0 | 0 | 0.000000 |",
+        "| groq | 10 | 20 | 5000 | 300 | 0.020000 |",
+        "",
+        "in all: 0.020000 USD",
+        "everything to groq: 0.100000 USD; the tiers save 80.0%",
+    ]
+
+
+def test_calls_that_were_not_made_are_not_counted() -> None:
+    metrics = "".join(
+        f'emotion_svc_tier_calls_total{{outcome="{outcome}",tier="groq"}} {count}\n'
+        for outcome, count in {"answered": 1, "deadline": 2, "failed": 4, "breaker_open": 8, "spend_cap": 16}.items()
+    )
+    [groq] = costs_from_metrics(f"# TYPE emotion_svc_tier_calls counter\n{metrics}")
+    assert groq.calls == 7
+
+
+def test_metrics_of_something_else_are_refused() -> None:
+    with pytest.raises(CostError, match="no metrics of tiers"):
+        costs_from_metrics("up 1\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:1/metrics cannot be read (URLError); is the service running?"),
+        ("file:///etc/passwd", "expected a URL such as http://127.0.0.1:30030, found 'file:///etc/passwd'"),
+    ],
+)
+def test_a_service_that_cannot_be_asked_is_told_in_one_line(url: str, told: str) -> None:
+    done = cost("--url", url)
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"emotion-svc: {told}\n")
+
+
+def test_todays_spend_file_shows_what_was_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "spend.json"
+    spend = Spend(file, 1.0, lambda: datetime.now(UTC).date())
+    reservation = spend.reserve("groq", 0.5)
+    assert reservation is not None
+    spend.settle(reservation, TokenUsage(prompt_tokens=100, completion_tokens=10), 0.25)
+    monkeypatch.setenv("EMOTION_SVC_SPEND_FILE", str(file))
+    for done in (cost(), cost("--spend-file", str(file))):
+        assert done.exit_code == 0
+        assert "| groq | – | 1 | 100 | 10 | 0.250000 |" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give --url or --spend-file, or set EMOTION_SVC_SPEND_FILE"),
+        (["--url", "http://x", "--spend-file", "y"], "not both"),
+        (["--url", "http://x", "--key-env", "NO_SUCH_KEY"], "the environment variable NO_SUCH_KEY is not set"),
+    ],
+)
+def test_a_wrong_call_is_explained(arguments: list[str], told: str) -> None:
+    done = cost(*arguments)
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_a_missing_or_damaged_spend_file_is_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "spend.json"
+    assert cost("--spend-file", str(file)).stderr == f"emotion-svc: spend file '{file}' does not exist\n"
+    file.write_text("{")
+    assert "cannot be read (SpendError)" in cost("--spend-file", str(file)).stderr
