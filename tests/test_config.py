@@ -98,6 +98,12 @@ def test_a_host_is_refused_where_nobody_would_ask_it(given: dict[str, str]) -> N
         load_settings(**given)
 
 
+@pytest.mark.parametrize("named", [{"engine": "vllm"}, {"model": "/models/x"}])
+def test_tiers_name_their_own_engines(named: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="tiers: its file names engines and models; leave the settings engine and m"):
+        load_settings(tiers="tiers.toml", **named)
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]

@@ -14,7 +14,8 @@ TURN = Turn(previous_question="Con mèo tiếng Anh là gì?", previous_answer="
 CHINESE = TURN.model_copy(update={"response": "对，就是猫!"})
 
 FAILURES = {
-    "unreachable": HostUnreachable("no connection"),
+    "unreachable": HostUnreachable("broke off"),
+    "never reached": HostUnreachable("no connection", was_sent=False),
     "busy": HostBusy("429"),
     "broken": HostBroken("500"),
     "refuses": HostRefuses("401"),
@@ -56,7 +57,7 @@ class PlayingEngine(ScriptedEngine):
             return []
         is_canary = turns[0].previous_question == "What color is the sky?"
         play = next(self._canary if is_canary else self._plays)
-        if play.usage is not None and not isinstance(play.error, HostBusy | HostRefuses):
+        if play.usage is not None and not _is_free(play.error):
             self.billed.append(play.usage)
         if not is_canary:
             self.calls.append(asyncio.get_running_loop().time())
@@ -66,6 +67,10 @@ class PlayingEngine(ScriptedEngine):
         verdicts = await super().classify(turns)
         sure = {"family_confidence": play.confidence, "usage": play.usage, "engine": self.name}
         return [verdict.model_copy(update=sure) for verdict in verdicts]
+
+
+def _is_free(error: Exception | None) -> bool:
+    return isinstance(error, HostBusy | HostRefuses) or (isinstance(error, HostUnreachable) and not error.was_sent)
 
 
 async def _pass(play: Play) -> None:

@@ -445,6 +445,8 @@ def test_a_tier_whose_next_call_could_pass_the_cap_is_closed_until_the_day_ends(
         (Play(usage=USED), 0.0012),
         (Play(error=FAILURES["busy"]), 0),
         (Play(error=FAILURES["refuses"]), 0),
+        (Play(error=FAILURES["never reached"]), 0),
+        (Play(error=FAILURES["unreachable"]), None),
         (Play(error=FAILURES["garbage"]), 0.00019),
         (FAILS, None),
         (HANGS, None),

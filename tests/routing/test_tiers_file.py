@@ -1,11 +1,16 @@
 """What the tiers file may say, and how it is told what is wrong with it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from emotion_svc.config import Settings
 from emotion_svc.engines.presets import Price
+from emotion_svc.routing.build import create_router
 from emotion_svc.routing.tiers_file import AskedWhen, Tiers, TiersError, TierTable, load_tiers
+
+ROOT = Path(__file__).parent.parent.parent
 
 CASCADE = """
 deadline_ms = 400
@@ -120,6 +125,32 @@ def test_what_is_wrong_is_told_with_its_place_and_key(file: Path, old: str, new:
     with pytest.raises(TiersError) as raised:
         load_tiers(file)
     assert str(raised.value).startswith(f"tiers file '{file}': {told}")
+
+
+EXAMPLES = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "tiers.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_docs_can_be_built(file: Path, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(example)
+    tiers = load_tiers(file)
+    assert tiers.safety_net is not None
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    monkeypatch.setattr("emotion_svc.engines.factory.find_spec", lambda name: name)  # vLLM need not be installed here
+    settings = Settings(tiers=file, spend_file=file.with_name("spend.json"))
+    assert create_router(settings).name == tiers.tiers[0].engine
+
+
+def test_the_docs_show_every_key_and_both_orders() -> None:
+    assert len(EXAMPLES) == 2
+    keys = {*Tiers.model_fields, *TierTable.model_fields, *AskedWhen.model_fields} - {"base_url", "tiers"}
+    assert {key for key in keys if key in EXAMPLES[0] + EXAMPLES[1]} == keys
+
+
+def test_vllm_is_not_loaded_by_several_workers(file: Path) -> None:
+    file.write_text('[[tiers]]\nname = "big"\nengine = "vllm"\n')
+    with pytest.raises(TiersError, match=r"tier 'big': engine 'vllm' batches by itself.* set workers \(2\) to 1"):
+        create_router(Settings(tiers=file, workers=2))
 
 
 def test_a_file_without_a_tier_is_refused(file: Path) -> None:
