@@ -156,8 +156,10 @@ class Router:
             if hedge is not None:
                 hedge.begin_after(until - self._clock() - hedge.tier.latency.lead_s(self._unanswered))
             for place, tier in enumerate(tiers, 1):
-                is_net = hedge is not None and tier is hedge.tier
-                outcome = await (hedge.outcome() if hedge and is_net else self._ask(tier, turn, until))
+                if hedge is not None and tier is hedge.tier:
+                    outcome = await hedge.outcome()
+                else:
+                    outcome = await self._ask(tier, turn, until)
                 if not isinstance(outcome, Failure):
                     best, rest = _Best(tier, failure.trouble if failure else "first", outcome), tiers[place:]
                     break

@@ -19,8 +19,8 @@ from emotion_svc.schema import Turn, Verdict
 
 logger = logging.getLogger(__name__)
 
-_START_S: Final = 5.0
-"""What a host may take for its first answer, connecting and loading included, while the service starts."""
+_PATIENCE_S: Final = 5.0
+"""What a host may take for the canary, at start and when it is probed: connecting and loading included."""
 
 _FAIR_SHARE: Final = 0.5
 """A call that was given less than this part of the tier's deadline says nothing about the tier when it is late: a
@@ -111,7 +111,7 @@ class Tier:
             SetupError: the engine cannot work, whatever the host does.
         """
         await self.engine.start()
-        outcome = await self._outcome(self._begin(self._pass_canary()), _START_S)
+        outcome = await self._outcome(self._begin(self._pass_canary()), _PATIENCE_S)
         if not isinstance(outcome, Failure) or outcome.trouble == "spend_cap":
             return
         if isinstance(outcome.error, SetupError):
@@ -210,8 +210,9 @@ class Tier:
         return verdict
 
     async def _probe(self) -> None:
-        deadline_s = _START_S if self.plan.deadline_s is None else self.plan.deadline_s
-        outcome = await self._outcome(self._begin(self._pass_canary()), deadline_s)
+        # Not the tier's deadline: the connection is made anew. One that is only ever fast enough for probes is left
+        # alone for longer each time (`Breaker`).
+        outcome = await self._outcome(self._begin(self._pass_canary()), _PATIENCE_S)
         if isinstance(outcome, Failure):
             self.breaker.probe_failed(_retry_after_s(outcome.error))
         else:

@@ -315,7 +315,7 @@ def test_a_host_that_hangs_again_and_again_is_left_alone_and_costs_no_time_any_m
 
 def test_it_is_probed_with_the_canary_while_turns_go_on_and_asked_again_when_it_answers() -> None:
     seen = Seen()
-    host = tier("host", FAILS, FAILS, FAILS, OK, canary=[OK, Play(0.01)], asked_when=WHEN_UNSURE)
+    host = tier("host", FAILS, FAILS, FAILS, OK, canary=[OK, Play(0.3)], asked_when=WHEN_UNSURE)
 
     async def main() -> None:
         async with running(net_first(host, plays=[UNSURE])) as router:
@@ -326,7 +326,7 @@ def test_it_is_probed_with_the_canary_while_turns_go_on_and_asked_again_when_it_
             probing = await ask(router)
             assert probing.ways == [("net", "breaker_open")]
             assert probing.ms == pytest.approx(3)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
             assert (await ask(router)).ways == [("host", "low_confidence")]
 
     run(main())
