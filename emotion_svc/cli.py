@@ -122,6 +122,25 @@ def _key_from(variable: str | None) -> str | None:
     return key
 
 
+@main.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, '.', '_', '-'.")],
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="How often it may ask, where it has a limit of its own.")
+    ] = None,
+) -> None:
+    """Make a key for a client. Stdout has its entry for the file of keys; the key itself is shown once, on stderr."""
+    with _told_in_one_line():
+        from emotion_svc.serving.keys import Keys, new_key
+
+        secret, entry = new_key(requests_per_minute)
+        Keys({name: entry}, "the name")
+    print(f'["{name}"]\nsha256 = "{entry.sha256}"')
+    if requests_per_minute is not None:
+        print(f"requests_per_minute = {requests_per_minute}")
+    print(f"The key of {name}, which is kept nowhere: {secret}", file=sys.stderr)
+
+
 main.command("eval")(evaluate)
 main.command()(train)
 

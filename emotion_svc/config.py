@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from emotion_svc.errors import SetupError
@@ -18,7 +18,12 @@ EngineName = Literal["embedded", "vllm", "remote"]
 Variants = Literal["stable", "first", "model"]
 """`decoding.choice.VariantPolicy`, spelt again because settings import no room; a test holds them equal."""
 
+KeysCover = Literal["wires", "all"]
+LogLevel = Literal["debug", "info", "warning"]
+
 Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode]
+"""In the environment, separated by commas."""
 
 
 class ConfigError(SetupError):
@@ -43,7 +48,7 @@ class Settings(BaseSettings):
     )
     preset: str | None = Field(default=None, min_length=1, description="The host that the engine remote asks.")
     base_url: str | None = Field(default=None, min_length=1, description="Where it is, instead of the preset's URL.")
-    model_aliases: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode] = Field(
+    model_aliases: Names = Field(
         default=("HuggingFaceTB/SmolLM2-135M-Instruct",),
         description="Further names that a request may call the model by, separated by commas.",
     )
@@ -62,7 +67,44 @@ class Settings(BaseSettings):
         default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
     )
 
-    @field_validator("model_aliases", mode="before")
+    keys: SecretStr | None = Field(
+        default=None,
+        description="Who may ask, as 'name:sha256[:requests_per_minute]', separated by commas (see emotion-svc key); "
+        "none-on-purpose where something in front checks who asks. Needed where the host is not loopback.",
+    )
+    keys_file: str | None = Field(
+        default=None, min_length=1, description="The same as a TOML file, which others may not read."
+    )
+    keys_cover: KeysCover = Field(
+        default="wires", description="What asks for a key: the wires, or all but /healthz and /readyz."
+    )
+    client_requests_per_minute: Count | None = Field(
+        default=None,
+        description="How often a client may ask whose key says nothing else. A client is a key or, "
+        "without keys, an address; each worker counts for itself.",
+    )
+    client_in_flight: Count | None = Field(default=None, description="The most requests of one client at a time.")
+    receive_timeout_s: float = Field(
+        default=10.0, gt=0, description="Within how many seconds a request's headers must be in, and then its body."
+    )
+    stop_grace_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Seconds on SIGTERM during which /readyz says no and requests are still taken.",
+    )
+    tls_cert: str | None = Field(default=None, min_length=1, description="PEM file with the certificate, for https.")
+    tls_key: str | None = Field(default=None, min_length=1, description="PEM file with its key.")
+    trusted_proxies: Names = Field(
+        default=(), description="Addresses or networks whose X-Forwarded-For is believed, separated by commas."
+    )
+    cors_origins: Names = Field(
+        default=(), description="Origins whose pages may ask from a browser, separated by commas; none by default."
+    )
+    log_level: LogLevel = Field(
+        default="info", description="info has a line for each request, debug one more at its beginning."
+    )
+
+    @field_validator("model_aliases", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def _names_are_separated_by_commas(cls, names: Any) -> Any:
         if not isinstance(names, str):
@@ -101,13 +143,11 @@ class Settings(BaseSettings):
             raise ValueError("tiers: its file names engines and models; leave the settings engine and model out")
         return self
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables that give these settings to another process."""
-        return {
-            ENV_PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in self.model_dump(exclude_none=True).items()
-        }
+    @model_validator(mode="after")
+    def _a_certificate_has_its_key(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both for https, or none for http")
+        return self
 
 
 def load_settings(**given: str | int | None) -> Settings:

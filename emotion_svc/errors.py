@@ -3,6 +3,10 @@
     ServiceError
     ├── InvalidTurn        422  the input is not a turn
     ├── TooLarge           413  a field, a batch or a body is over its limit
+    ├── TooSlow            408  a body that did not come in time
+    ├── Unauthorized       401  no key, or none that is known
+    ├── RateLimited        429  a client that comes more often than it may
+    ├── TooManyAtOnce      429  a client with more requests in flight than it may have
     ├── Overloaded         503  more work than the service takes; come back later
     ├── EngineUnavailable  503  the engine cannot answer (not started, failed)
     │   └── HostFailed          a remote host gave no answer
@@ -32,6 +36,8 @@ class ServiceError(Exception):
     kind: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    retry_after_s: float | None = None
+    """Seconds after which it may, where that is known."""
 
 
 class InvalidTurn(ServiceError):
@@ -46,6 +52,41 @@ class TooLarge(ServiceError):
 
     kind = "too_large"
     status = 413
+
+
+class TooSlow(ServiceError):
+    """The body did not come within the time that it has. Nothing was computed."""
+
+    kind = "too_slow"
+    status = 408
+    retryable = True
+
+
+class Unauthorized(ServiceError):
+    """The request carries no key, or none that is known. The message does not say which."""
+
+    kind = "invalid_api_key"
+    status = 401
+
+
+class RateLimited(ServiceError):
+    """The client comes more often than it may. Retry after `retry_after_s` seconds."""
+
+    kind = "rate_limit_exceeded"
+    status = 429
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TooManyAtOnce(ServiceError):
+    """The client has as many requests in flight as it may."""
+
+    kind = "too_many_at_once"
+    status = 429
+    retryable = True
 
 
 class Overloaded(ServiceError):

@@ -3,37 +3,54 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from emotion_svc import __version__
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
-from emotion_svc.errors import EngineUnavailable, InvalidTurn, Overloaded, ServiceError
+from emotion_svc.errors import InvalidTurn, ServiceError
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.border import Border
+from emotion_svc.serving.callers import CancelWhenGone
 from emotion_svc.serving.chat import chat_wire
 from emotion_svc.serving.decisions import decisions_wire
+from emotion_svc.serving.documents import with_keys
+from emotion_svc.serving.gate import Gate
+from emotion_svc.serving.keys import Keys
 from emotion_svc.serving.limits import Admission, BodyLimit
 from emotion_svc.serving.metrics import Metrics
-from emotion_svc.serving.openai_errors import Refused, encode_for
-from emotion_svc.serving.problems import HTTP_PROBLEMS, describe, encode, problem_of
+from emotion_svc.serving.openai_errors import encode_for
+from emotion_svc.serving.pages import docs_page
+from emotion_svc.serving.problems import HTTP_PROBLEMS, describe
+from emotion_svc.serving.refusals import refusal
 from emotion_svc.serving.served_models import Names, models_wire
 from emotion_svc.serving.service import Service
+from emotion_svc.serving.stopping import Stopping
+from emotion_svc.serving.traces import Traced
 from emotion_svc.serving.wires import health_wires, native_wires
 
-_NOT_READY_S: Final = 1
-"""When to come back to an engine that is not ready: it starts in less."""
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 
-def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """The service around a router, or one engine. It starts with the app's lifespan, which raises `ServiceError`."""
+def create_app(engine: Engine, settings: Settings, tracing: "TracerProvider | None" = None) -> FastAPI:
+    """The service around a router, or one engine. It starts with the app's lifespan, which raises `ServiceError`.
+
+    `app.state.stopping` is the `Stopping` that the server begins when it was asked to stop.
+
+    Raises:
+        ConfigError: the keys of the settings cannot be read, or are missing where they are needed.
+    """
+    keys = Keys.of(settings)
     metrics = Metrics()
+    stopping = Stopping(on_begin=metrics.is_stopping)
     router = engine if isinstance(engine, Router) else Router.around(engine)
-    service = Service(router, Admission(settings.max_in_flight), metrics)
+    service = Service(router, Admission(settings.max_in_flight, metrics), metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +63,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         version=__version__,
         summary="Which face Pika wears, and whether the child just got an English exercise right.",
         lifespan=lifespan,
+        docs_url=None,  # `docs_page` is the same with a policy for what it may load
         redoc_url=None,
         # A redirect would send the caller's own path back; with or without a slash at its end, a path is exact.
         redirect_slashes=False,
@@ -55,36 +73,47 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
             RequestValidationError: _answer_bad_query,
         },
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Border, metrics=metrics)  # added last: outermost
+    app.state.stopping = stopping
+    # The last one is the outermost.
+    app.add_middleware(CancelWhenGone)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.receive_timeout_s)
+    app.add_middleware(Gate, keys=keys, settings=settings, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["x-request-id", "server-timing", "retry-after"],
+        )
+    app.add_middleware(Border, metrics=metrics, stopping=stopping)
+    if tracing is not None:
+        app.add_middleware(Traced, provider=tracing)
     app.include_router(native_wires(service, settings))
     names = Names(service, settings.model_aliases)
     app.include_router(chat_wire(service, names, settings))
     app.include_router(decisions_wire(service, names, settings))
     app.include_router(models_wire(service, names, started=int(time.time())))
-    app.include_router(health_wires(service, metrics))
+    app.include_router(health_wires(service, metrics, stopping))
+    assert app.openapi_url is not None
+    app.include_router(docs_page(app.title, app.openapi_url))
+    if keys is not None:
+        with_keys(app)
     return app
 
 
 async def _answer_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    headers = {}
-    if error.status == EngineUnavailable.status:
-        headers["retry-after"] = str(error.retry_after_s if isinstance(error, Overloaded) else _NOT_READY_S)
-    param = error.param if isinstance(error, Refused) else None
-    return _answer(error.status, encode_for(request.scope, problem_of(error), error.status, param), headers)
+    return refusal(request.scope, error)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
-    return _answer(status, encode_for(request.scope, HTTP_PROBLEMS[status], status), dict(error.headers or {}))
+    body = encode_for(request.scope, HTTP_PROBLEMS[status], status)
+    return Response(body, status, dict(error.headers or {}), media_type="application/json")
 
 
-async def _answer_bad_query(_: Request, error: Exception) -> Response:
+async def _answer_bad_query(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(InvalidTurn.status, encode(problem_of(InvalidTurn(describe(error.errors())))), {})
-
-
-def _answer(status: int, body: str, headers: dict[str, str]) -> Response:
-    return Response(body, status, headers, media_type="application/json")
+    return refusal(request.scope, InvalidTurn(describe(error.errors())))

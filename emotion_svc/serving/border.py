@@ -9,9 +9,14 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from emotion_svc.errors import ServiceError
+from emotion_svc.serving.headers import with_security
 from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.notes import TRACE_ID, Fact, begin_notes
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.problems import INTERNAL
+from emotion_svc.serving.refusals import refusal
+from emotion_svc.serving.stopping import Stopping
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _CLIENT_GONE: Final = 499
@@ -23,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Border:
     """Wraps the whole app. Only the route's own path is logged and counted, never what the caller typed."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, stopping: Stopping) -> None:
+        self._app, self._metrics, self._stopping = app, metrics, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection (ASGI)."""
@@ -33,39 +38,45 @@ class Border:
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
+        facts = begin_notes()
+        facts |= {"request_id": request_id.decode(), "method": scope["method"]}
+        if TRACE_ID in scope:
+            facts["trace_id"] = scope[TRACE_ID]
+        logger.debug("begun", extra={"fields": dict(facts)})
         status = 0
 
         async def counting_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                headers = with_security([*message.get("headers", ()), (b"x-request-id", request_id)])
+                if self._stopping.has_begun:
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             elif not message.get("more_body", False):
                 # Before the answer leaves, so that whoever has it finds it counted.
-                self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
+                self._count(scope, status, started, facts)
             await send(message)
 
         try:
             await self._app(scope, receive, counting_send)
         except ClientDisconnect:
             status = _CLIENT_GONE
-            self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
-        except Exception:  # the border: whatever it is, it is logged without its words and re-shaped
+            self._count(scope, status, started, facts)
+        except ServiceError as error:  # of the layers before the routes, which have a handler of their own
+            await refusal(scope, error)(scope, receive, counting_send)
+        except Exception:  # whatever it is, it is logged without its words and re-shaped
             logger.exception("unexpected", extra={"fields": {"request_id": request_id.decode()}})
             if not status:
                 await _send_internal_problem(scope, counting_send)
-        logger.info(
-            "request",
-            extra={
-                "fields": {
-                    "request_id": request_id.decode(),
-                    "method": scope["method"],
-                    "wire": _wire(scope),
-                    "status": status,
-                    "ms": round((time.perf_counter() - started) * 1e3, 3),
-                }
-            },
-        )
+        milliseconds = round((time.perf_counter() - started) * 1e3, 3)
+        facts |= {"wire": _wire(scope), "status": status, "ms": milliseconds}
+        logger.info("request", extra={"fields": facts})
+
+    def _count(self, scope: Scope, status: int, started: float, facts: dict[str, Fact]) -> None:
+        self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
+        if (reason := facts.get("refused")) is not None:
+            self._metrics.refused(str(reason))
 
 
 def _request_id(scope: Scope) -> bytes:

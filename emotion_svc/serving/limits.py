@@ -1,4 +1,4 @@
-"""What is refused before anything is computed: bodies over the limit, and more work than the service takes."""
+"""What is refused before anything is computed: bodies that are too large or too slow, and more work than is taken."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion_svc.errors import Overloaded, TooLarge
+from emotion_svc.errors import Overloaded, TooLarge, TooSlow
+from emotion_svc.serving.metrics import Metrics
 
 _DRAIN_BYTES: Final = 8 * 1024 * 1024
 _DRAIN_S: Final = 2.0
@@ -16,13 +17,14 @@ sends is reset, and the caller may never see why; one that sends without end is 
 
 
 class BodyLimit:
-    """Raises `errors.TooLarge` where a body is read that is over the limit, announced or not (chunked).
+    """Refuses a body that is over the limit, announced or not (chunked), or whose end does not come in `timeout_s`.
 
-    Whoever reads no body is not disturbed. At most the limit and one chunk are held in memory.
+    Raises `errors.TooLarge` and `errors.TooSlow` where the body is read; whoever reads none is not disturbed.
+    At most the limit and one chunk are held in memory.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection (ASGI)."""
@@ -31,18 +33,35 @@ class BodyLimit:
             return
         announced = next((int(value) for name, value in scope["headers"] if name == b"content-length"), 0)
         received = 0
-        must_close = False
+        ends_at: float | None = None
+        is_whole = must_close = False
+
+        async def receive_in_time() -> Message:
+            nonlocal ends_at, must_close
+            if ends_at is None:
+                ends_at = asyncio.get_running_loop().time() + self._timeout_s
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    return await receive()
+            except TimeoutError:
+                must_close = True
+                raise TooSlow(
+                    f"body: {received} bytes of it came within {self._timeout_s:g} s, which is the limit"
+                ) from None
 
         async def limited_receive() -> Message:
-            nonlocal received, must_close
+            nonlocal received, is_whole, must_close
+            if is_whole:
+                return await receive()
             if announced > self._max_bytes:
                 must_close = not await _drained(receive)
                 raise self._refusal(f"{announced} bytes")
-            message = await receive()
+            message = await receive_in_time()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 must_close = message.get("more_body", False) and not await _drained(receive)
                 raise self._refusal(f"more than {self._max_bytes} bytes")
+            is_whole = not message.get("more_body", False)
             return message
 
         async def closing_send(message: Message) -> None:
@@ -72,8 +91,8 @@ async def _drained(receive: Receive) -> bool:
 class Admission:
     """Places for turns that are worked on or wait. Turns are counted, not requests: a batch is more work."""
 
-    def __init__(self, max_turns: int) -> None:
-        self._max_turns = max_turns
+    def __init__(self, max_turns: int, metrics: Metrics) -> None:
+        self._max_turns, self._metrics = max_turns, metrics
         self._taken = 0
 
     @contextmanager
@@ -86,7 +105,9 @@ class Admission:
         if self._taken + turns > self._max_turns:
             raise Overloaded(f"{self._taken} turns are in work, and the limit is {self._max_turns}; come back later")
         self._taken += turns
+        self._metrics.took_places(turns)
         try:
             yield
         finally:
             self._taken -= turns
+            self._metrics.took_places(-turns)

@@ -7,6 +7,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from emotion_svc.config import LogLevel
+
 _OURS: Final = ("emotion_svc.", "uvicorn.error")
 """Loggers whose messages are fixed texts. asyncio's, for one, repeat the exception that nobody caught."""
 
@@ -30,11 +32,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def configure_logging() -> None:
-    """Sends all loggers' records to stderr: requests and above of ours, warnings and above of the others."""
+def configure_logging(level: LogLevel) -> None:
+    """Sends all loggers' records to stderr: those of this level and above of ours, warnings and above of the others."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("emotion_svc").setLevel(logging.INFO)
+    logging.getLogger("emotion_svc").setLevel(level.upper())

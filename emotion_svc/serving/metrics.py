@@ -1,5 +1,9 @@
-"""What operators see: Prometheus metrics, in a registry of the app's own. Names and numbers, no word of a turn."""
+"""What operators see: Prometheus metrics, in a registry of the app's own. Names and numbers, no word of a turn.
 
+Every gauge says how the values of several workers are put together (`multiprocess_mode`, one of the live ones).
+"""
+
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -9,6 +13,7 @@ from emotion_svc.engines.base import Engine
 from emotion_svc.routing.breaker import State
 from emotion_svc.routing.observer import Outcome
 from emotion_svc.schema import Reason, Timings, TokenUsage, Verdict
+from emotion_svc.serving.processes import FOLDER_VARIABLE, PID_METRIC, AllWorkers
 
 _SECONDS: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -20,12 +25,23 @@ _BREAKER: Final[dict[State, int]] = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
-    """Counts what one app does."""
+    """Counts what one app does; in a worker (`processes.count_as_worker`), what all workers do."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self._rendered = registry
+        if (folder := os.environ.get(FOLDER_VARIABLE)) is None:
+            ProcessCollector(registry=registry)
+        else:
+            self._rendered = CollectorRegistry()
+            self._rendered.register(AllWorkers(folder))
         self._requests = Counter("emotion_svc_requests", "Answered requests.", ["wire", "status"], registry=registry)
+        self._refused = Counter(
+            "emotion_svc_refused", "Requests that were refused or failed, by reason.", ["reason"], registry=registry
+        )
+        self._rate_limited = Counter(
+            "emotion_svc_rate_limited", "Requests over their client's rate, by key.", ["client"], registry=registry
+        )
         self._request_seconds = Histogram(
             "emotion_svc_request_seconds", "Request to answer, by wire.", ["wire"], registry=registry, buckets=_SECONDS
         )
@@ -35,6 +51,12 @@ class Metrics:
             ["stage"],
             registry=registry,
             buckets=_SECONDS,
+        )
+        self._in_flight = Gauge(
+            "emotion_svc_turns_in_flight",
+            "Turns that are worked on or wait.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self._answers = Counter("emotion_svc_answers", "Answered turns.", ["emotion", "learn_score"], registry=registry)
         self._confidence = Histogram(
@@ -48,8 +70,17 @@ class Metrics:
             "emotion_svc_truncated", "Turns of which a middle was cut to fit the model.", registry=registry
         )
         self._model = Gauge(
-            "emotion_svc_model_info", "The model that answers.", ["engine", "model", "digest"], registry=registry
+            "emotion_svc_model_info",
+            "The model that answers.",
+            ["engine", "model", "digest"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
+        self._ready = Gauge(
+            "emotion_svc_ready", "Workers that may be sent work.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._starts = Counter("emotion_svc_worker_starts", "Processes that became ready.", registry=registry)
+        self._pid = Gauge(PID_METRIC, "Process id.", registry=registry, multiprocess_mode="liveall")
 
         self._tier_answers = Counter(
             "emotion_svc_tier_answers",
@@ -67,24 +98,53 @@ class Metrics:
             "emotion_svc_tier_seconds", "Answered calls of a tier.", ["tier"], registry=registry, buckets=_SECONDS
         )
         self._breaker = Gauge(
-            "emotion_svc_tier_breaker", "0 closed (asked), 1 half open (probed), 2 open.", ["tier"], registry=registry
+            "emotion_svc_tier_breaker",
+            "0 closed (asked), 1 half open (probed), 2 open; of several workers the worst.",
+            ["tier"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self._tokens = Counter(
             "emotion_svc_tier_tokens", "Tokens that hosts counted.", ["tier", "direction"], registry=registry
         )
         self._usd = Counter("emotion_svc_tier_usd", "Cost in USD, at the tier's price.", ["tier"], registry=registry)
         self._spend_today = Gauge(
-            "emotion_svc_spend_today_usd", "All tiers and workers, since midnight UTC.", registry=registry
+            "emotion_svc_spend_today_usd",
+            "All tiers and workers, since midnight UTC.",
+            registry=registry,
+            multiprocess_mode="livemax",
         )
 
     def saw_engine(self, engine: Engine) -> None:
         """An engine became ready."""
         self._model.labels(engine.name, engine.model_name, engine.model_digest).set(1)
 
+    def is_ready(self) -> None:
+        """The process may be sent work."""
+        self._pid.set(os.getpid())
+        self._starts.inc()
+        self._ready.set(1)
+
+    def is_stopping(self) -> None:
+        """It should not any more."""
+        self._ready.set(0)
+
     def saw_request(self, wire: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(wire, status).inc()
         self._request_seconds.labels(wire).observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """A request was not served, for a reason that is the `kind` of an error of our tree."""
+        self._refused.labels(reason).inc()
+
+    def limited_rate(self, client: str) -> None:
+        """A client came too often. Its name is that of a key, or stands for all that have none."""
+        self._rate_limited.labels(client).inc()
+
+    def took_places(self, turns: int) -> None:
+        """So many turns were admitted or, where negative, are done."""
+        self._in_flight.inc(turns)
 
     def saw_verdicts(self, verdicts: Iterable[Verdict], slowest: Timings) -> None:
         """One request's turns were answered."""
@@ -124,4 +184,4 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
-        return generate_latest(self._registry)
+        return generate_latest(self._rendered)

@@ -58,6 +58,8 @@ class OpenAIErrorBody(BaseModel):
 OPENAI_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": OpenAIErrorBody, "description": text}
     for status, text in {
+        401: "Keys are asked for, and the request has none that is known.",
+        429: "The client comes too often, or has too many requests in flight (see Retry-After).",
         500: "A defect of the service.",
         503: "The engine is not ready, or there is more work than the service takes (see Retry-After).",
     }.items()
@@ -69,6 +71,7 @@ OPENAI_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     for status, text in {
         400: "The request asks for something that this wire does not do, or holds no turn; `param` names the field.",
         404: "No model is served under this name.",
+        408: "The body did not come in time; nothing was computed.",
         413: "A field, the message or the body is over its limit; nothing was computed.",
     }.items()
 }

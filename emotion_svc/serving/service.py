@@ -10,6 +10,7 @@ from emotion_svc.routing.router import Router
 from emotion_svc.schema import Timings, Turn, Verdict
 from emotion_svc.serving.limits import Admission
 from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.notes import note
 
 
 class Answered(NamedTuple):
@@ -32,10 +33,12 @@ class Service:
         async with running(self._engine):
             self._metrics.saw_engine(self._engine)
             self._is_ready = True
+            self._metrics.is_ready()
             try:
                 yield
             finally:
                 self._is_ready = False
+                self._metrics.is_stopping()
 
     @property
     def engine(self) -> Router:
@@ -65,6 +68,8 @@ class Service:
             verdicts = await engine.classify(turns, budget_ms=budget_ms)
         answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]))
         self._metrics.saw_verdicts(*answered)
+        stages = {name: round(milliseconds, 3) for name, milliseconds in answered.slowest}
+        note(turns=len(turns), engine=engine.name, **stages)
         return answered
 
 

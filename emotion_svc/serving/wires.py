@@ -11,11 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
 from emotion_svc.config import Settings
+from emotion_svc.errors import EngineUnavailable
 from emotion_svc.schema import Answer, Timings, Turn, Verdict
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.problems import ProblemBody
 from emotion_svc.serving.service import Answered, Service
+from emotion_svc.serving.stopping import Stopping
 
 EXAMPLE_TURN: Final = {
     "previous_question": "Tớ buồn quá.",
@@ -30,11 +32,18 @@ _EXERCISE_TURN: Final = {
 }
 
 _PROBLEMS: Final = {
+    401: "Keys are asked for, and the request has none that is known.",
+    408: "The body did not come in time; nothing was computed.",
     413: "A field, the batch or the body is over its limit; nothing was computed.",
     422: "The body is no turn; the message names the field and what was expected.",
+    429: "The client comes too often, or has too many requests in flight (see Retry-After).",
     500: "A defect of the service.",
     503: "The engine is not ready, or there is more work than the service takes (see Retry-After).",
 }
+
+
+_OPEN: Final[dict[str, Any]] = {"security": []}
+"""For the OpenAPI document: asks for no key."""
 
 
 class Options(BaseModel):
@@ -103,18 +112,23 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
     return router
 
 
-def health_wires(service: Service, metrics: Metrics) -> APIRouter:
+def health_wires(service: Service, metrics: Metrics, stopping: Stopping) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz", summary="Whether the process runs")
+    @router.get("/healthz", summary="Whether the process runs", openapi_extra=_OPEN)
     async def alive() -> Alive:
         return Alive(status="alive")
 
     @router.get(
-        "/readyz", summary="Whether it may be sent work", responses=_problems({503: "The engine is not ready."})
+        "/readyz",
+        summary="Whether it may be sent work",
+        responses=_problems({503: "The engine is not ready, or the process is about to stop."}),
+        openapi_extra=_OPEN,
     )
     async def ready() -> Ready:
+        if stopping.has_begun:
+            raise EngineUnavailable("the process is about to stop; send work to another")
         engine = service.engine
         return Ready(status="ready", engine=engine.name, model=engine.model_name, model_digest=engine.model_digest)
 
@@ -122,7 +136,10 @@ def health_wires(service: Service, metrics: Metrics) -> APIRouter:
         "/metrics",
         summary="Prometheus metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}},
+        responses={
+            200: {"content": {"text/plain": {}}, "description": "Prometheus text format."},
+            **_problems({401: "Keys are asked for here too, and the request has none that is known."}),
+        },
     )
     async def render_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)

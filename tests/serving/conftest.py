@@ -1,6 +1,5 @@
 """Apps behind a real uvicorn on a socket of the loopback, and the client that talks to them."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.schema import Answer
 from emotion_svc.serving.app import create_app
-from emotion_svc.serving.run import Server, bind
+from emotion_svc.serving.server import Server, bind, run
 
 START_S = 30
 """Far more than a start takes; it only ends a test that would hang."""
@@ -36,13 +35,8 @@ def listening(engine: Engine, settings: Settings) -> Iterator[httpx.Client]:
         urls.append(url)
         listens.set()
 
-    server = Server(app, sock, on_listening)
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(server.run_with(app))
-
-    thread = threading.Thread(target=run)
+    server = Server(app, settings, sock, on_listening)
+    thread = threading.Thread(target=run, args=(server,))
     thread.start()
     try:
         assert listens.wait(START_S)

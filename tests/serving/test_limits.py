@@ -13,6 +13,7 @@ from emotion_svc.errors import Overloaded
 from emotion_svc.schema import Turn, Verdict
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.limits import Admission
+from emotion_svc.serving.metrics import Metrics
 
 TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
 MIB = 1024 * 1024
@@ -103,7 +104,7 @@ async def test_work_over_the_limit_is_refused_at_once_and_can_come_back_later() 
 
 
 def test_places_are_free_again_after_a_failure() -> None:
-    admission = Admission(1)
+    admission = Admission(1, Metrics())
     with pytest.raises(RuntimeError, match="engine"), admission.places(1):
         raise RuntimeError("engine")
     with admission.places(1), pytest.raises(Overloaded), admission.places(1):

@@ -16,7 +16,7 @@ import pytest
 
 from emotion_svc.errors import SetupError
 from emotion_svc.schema import ALL_ANSWERS
-from emotion_svc.serving.run import bind, url_of
+from emotion_svc.serving.server import bind, url_of
 from emotion_svc.serving.wires import EXAMPLE_TURN
 
 WAIT_S = 60
