@@ -21,6 +21,7 @@ DOORS: Final = {
     "starlette": "serving/",
     "uvicorn": "serving/",
     "prometheus_client": "serving/",
+    "opentelemetry": "serving/",
     "torch": "train/",
 }
 """Where a library may be imported: the one file, or the one folder."""

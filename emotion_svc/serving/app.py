@@ -67,6 +67,8 @@ def create_app(engine: Engine, settings: Settings, tracing: "TracerProvider | No
         redoc_url=None,
         # A redirect would send the caller's own path back; with or without a slash at its end, a path is exact.
         redirect_slashes=False,
+        # FastAPI's own (0.165 and later) records queries and the texts of exceptions; ours is `traces`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
             ServiceError: _answer_service_error,
             HTTPException: _answer_http_error,

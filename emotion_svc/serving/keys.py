@@ -135,7 +135,7 @@ def _read_file(path: Path) -> dict[str, KeyEntry]:
             return TypeAdapter(dict[str, KeyEntry]).validate_python(tomllib.load(file))
     except OSError as error:
         raise ConfigError(f"file of keys '{path}' cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         # Its own text can hold a piece of the file.
         found = re.search(r"at line \d+", str(error))
         raise ConfigError(f"file of keys '{path}' is no TOML{f' ({found[0]})' if found else ''}") from None

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
@@ -25,8 +26,8 @@ TABLE = {
 
 
 @contextmanager
-def listening(engine: Engine, settings: Settings) -> Iterator[httpx.Client]:
-    app = create_app(engine, settings)
+def listening(engine: Engine, settings: Settings, tracing: TracerProvider | None = None) -> Iterator[httpx.Client]:
+    app = create_app(engine, settings, tracing)
     sock = bind("127.0.0.1", 0)
     urls: list[str] = []
     listens = threading.Event()
@@ -53,7 +54,7 @@ def serve() -> Iterator[Callable[..., httpx.Client]]:
     """Starts a server for one test: `serve(engine, **settings)` gives its client."""
     with ExitStack() as stack:
 
-        def start(engine: Engine | None = None, **settings: int | tuple[str, ...]) -> httpx.Client:
+        def start(engine: Engine | None = None, **settings: float | str | tuple[str, ...]) -> httpx.Client:
             return stack.enter_context(listening(engine or ScriptedEngine(TABLE), Settings(**settings)))  # type: ignore[arg-type]
 
         yield start

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -10,10 +10,10 @@ import pytest
 from emotion_svc.config import Settings
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import Overloaded
-from emotion_svc.schema import Turn, Verdict
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.limits import Admission
 from emotion_svc.serving.metrics import Metrics
+from tests.serving.gated import Gated
 
 TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
 MIB = 1024 * 1024
@@ -69,22 +69,8 @@ def test_a_caller_that_goes_away_in_the_middle_disturbs_nobody(serve: Callable[.
     assert len(engine.seen) == 2  # the canary and the one above
 
 
-class Gate(ScriptedEngine):
-    """Answers the canary at once, and everything else when it is opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered, self.opened = asyncio.Semaphore(0), asyncio.Event()
-
-    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
-        if self.seen:
-            self.entered.release()
-            await self.opened.wait()
-        return await super().classify(turns)
-
-
 async def test_work_over_the_limit_is_refused_at_once_and_can_come_back_later() -> None:
-    gate = Gate()
+    gate = Gated()
     app = create_app(gate, Settings(max_in_flight=2, max_batch=2))
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
