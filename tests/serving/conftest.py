@@ -15,6 +15,7 @@ from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.schema import Answer
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.server import Server, bind, run
+from tests.serving.process import Process
 
 START_S = 30
 """Far more than a start takes; it only ends a test that would hang."""
@@ -77,3 +78,18 @@ def shipped() -> Iterator[httpx.Client]:
     """A server with the shipped model."""
     with listening(EmbeddedEngine(), Settings()) as client:
         yield client
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Starts a process for one test: `start("--workers", "2", max_batch="7")`."""
+    started: list[Process] = []
+
+    def start_one(*arguments: str, **settings: str) -> Process:
+        started.append(Process(*arguments, **settings))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        if process.popen.poll() is None:
+            process.stop()

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,49 +18,7 @@ from emotion_svc.errors import SetupError
 from emotion_svc.schema import ALL_ANSWERS
 from emotion_svc.serving.server import bind, url_of
 from emotion_svc.serving.wires import EXAMPLE_TURN
-
-WAIT_S = 60
-"""Far more than a start or a stop takes; it only ends a test that would hang."""
-
-
-class Process:
-    """`emotion-svc serve` on a free port, up to its greeting."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "emotion_svc", "serve", "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.popen.stdout is not None
-        self.greeting = [self.popen.stdout.readline().strip() for _ in range(3)]
-        self.url = self.greeting[0].split()[-1]
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> str:
-        """Asks the process to stop; gives what it wrote to stderr."""
-        self.popen.send_signal(how)
-        return self.popen.communicate(timeout=WAIT_S)[1]
-
-    @property
-    def workers(self) -> list[int]:
-        """The ids of its worker processes."""
-        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-
-    def start_one(*arguments: str) -> Process:
-        started.append(Process(*arguments))
-        return started[-1]
-
-    yield start_one
-    for process in started:
-        if process.popen.poll() is None:
-            process.stop()
+from tests.serving.process import WAIT_S, Process
 
 
 def test_the_greeting_shows_the_url_the_docs_and_a_call_that_works(start: Callable[..., Process]) -> None:
@@ -172,3 +130,17 @@ def test_the_url_is_one_that_can_be_called(host: str, url: str) -> None:
 def test_an_unknown_host_is_refused() -> None:
     with pytest.raises(SetupError, match=r"cannot listen on no\.such\.host\.invalid:0: "):
         bind("no.such.host.invalid", 0)
+
+
+def test_a_start_that_others_could_reach_without_a_key_is_refused_with_one_line() -> None:
+    done = run("--host", "0.0.0.0")
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("emotion-svc: others than this machine can connect to 0.0.0.0, and there are no keys: make")
+
+
+@pytest.mark.parametrize(("level", "events"), [("debug", ["begun", "request"]), ("info", ["request"]), ("warning", [])])
+def test_how_much_is_logged_is_a_setting(start: Callable[..., Process], level: str, events: list[str]) -> None:
+    process = start(log_level=level)
+    httpx.get(f"{process.url}/healthz")
+    assert [json.loads(line)["event"] for line in process.stop().splitlines()] == events
