@@ -22,7 +22,8 @@ class Connection(HttpToolsProtocol):
     """uvicorn's protocol, on which headers must be complete within `headers_s` and `_MAX_OVERHEAD_BYTES`.
 
     The time runs from the connection's begin and, after an answer, from the first byte of what follows; while there
-    is nothing, `timeout_keep_alive` runs. More bytes do not lengthen it.
+    is nothing, `timeout_keep_alive` runs. More bytes do not lengthen it. The rest of a body that was refused before
+    its end has the same time.
     """
 
     headers_s: ClassVar[float]
@@ -31,6 +32,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._headers_end: asyncio.TimerHandle | None = None
         self._overhead = 0
+        self._is_in_message = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller connects (asyncio)."""
@@ -49,6 +51,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request has begun (httptools)."""
         self._await_nothing()
+        self._is_in_message = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -59,7 +62,14 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is whole (httptools)."""
         self._overhead = 0
+        self._is_in_message = False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered, perhaps before it was whole (uvicorn)."""
+        super().on_response_complete()
+        if self._is_in_message and self._headers_end is None:
+            self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone (asyncio)."""
@@ -78,8 +88,9 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         logger.info(event)
-        # Whoever has sent nothing, or still reads an answer, would take this for the answer to another request.
-        if self._overhead and (self.cycle is None or self.cycle.response_complete):
+        # Whoever has sent nothing, or has or awaits an answer, would take this for the answer to another request.
+        is_owed = self._overhead and not self._is_in_message
+        if is_owed and (self.cycle is None or self.cycle.response_complete):
             self.transport.write(answer)
         self.transport.close()
 

@@ -163,3 +163,10 @@ def test_a_caller_that_has_its_answer_may_go(serve: Callable[..., httpx.Client])
             assert once.post("/v1/classify", json=TURN).status_code == 200
     assert metric(client, 'emotion_svc_requests_total{status="200",wire="/v1/classify"} 20.0')
     assert 'status="499"' not in client.get("/metrics").text
+
+
+def test_the_rest_of_a_body_that_was_refused_has_a_time_too(serve: Callable[..., httpx.Client]) -> None:
+    client = serve(keys=f"robot:{'0' * 64}", **SOON)
+    answer = answer_to(client, BEGUN + b"Content-Length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.count(b"HTTP/1.1") == 1

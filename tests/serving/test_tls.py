@@ -11,7 +11,7 @@ import trustme
 from emotion_svc.config import ConfigError, load_settings
 from emotion_svc.schema import ALL_ANSWERS
 from emotion_svc.serving.wires import EXAMPLE_TURN
-from tests.serving.process import Process
+from tests.serving.process import WAIT_S, Process
 from tests.serving.test_run import run
 
 
@@ -32,10 +32,10 @@ def test_with_a_certificate_it_speaks_https(start: Callable[..., Process], tmp_p
     trust, settings = certificate(tmp_path)
     process = start("--workers", workers, **settings)
     assert process.url.startswith("https://127.0.0.1:")
-    answer = httpx.post(f"{process.url}/v1/classify", json=EXAMPLE_TURN, verify=trust)
+    answer = httpx.post(f"{process.url}/v1/classify", json=EXAMPLE_TURN, verify=trust, timeout=WAIT_S)
     assert answer.text in ALL_ANSWERS
     with pytest.raises(httpx.TransportError):
-        httpx.get(process.url.replace("https", "http") + "/healthz")
+        httpx.get(process.url.replace("https", "http") + "/healthz", timeout=WAIT_S)
 
 
 def test_files_that_are_no_certificate_end_the_start_with_one_line(tmp_path: Path) -> None:
