@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 
-def create_app(engine: Engine, settings: Settings, tracing: "TracerProvider | None" = None) -> FastAPI:
+def create_app(engine: Engine, settings: Settings, *, tracing: "TracerProvider | None" = None) -> FastAPI:
     """The service around a router, or one engine. It starts with the app's lifespan, which raises `ServiceError`.
 
     `app.state.stopping` is the `Stopping` that the server begins when it was asked to stop.

@@ -33,7 +33,7 @@ def serve(settings: Settings, on_listening: OnListening) -> None:
 def make_server(settings: Settings, sock: socket.socket, on_listening: OnListening) -> Server:
     """The server of this process. Raises `errors.SetupError`."""
     configure_logging(settings.log_level)
-    app = create_app(create_router(settings), settings, tracing_from(os.environ))
+    app = create_app(create_router(settings), settings, tracing=tracing_from(os.environ))
     return Server(app, settings, sock, on_listening)
 
 

@@ -27,8 +27,8 @@ TABLE = {
 
 
 @contextmanager
-def listening(engine: Engine, settings: Settings, tracing: TracerProvider | None = None) -> Iterator[httpx.Client]:
-    app = create_app(engine, settings, tracing)
+def listening(engine: Engine, settings: Settings, *, tracing: TracerProvider | None = None) -> Iterator[httpx.Client]:
+    app = create_app(engine, settings, tracing=tracing)
     sock = bind("127.0.0.1", 0)
     urls: list[str] = []
     listens = threading.Event()

@@ -153,7 +153,7 @@ def test_no_word_of_a_turn_leaves_but_to_the_engine(
     engine = ScriptedEngine({MARK: answer} if answer else {})
     exporter, tracing = InMemorySpanExporter(), TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(exporter))
-    with listening(engine, settings, tracing) as client:
+    with listening(engine, settings, tracing=tracing) as client:
         for name, reply in replies(client):
             assert MARK not in reply, name
         assert MARK not in client.get("/metrics").text

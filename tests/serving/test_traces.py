@@ -28,7 +28,7 @@ PLACE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 def traced(engine: ScriptedEngine) -> Iterator[tuple[httpx.Client, InMemorySpanExporter]]:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with listening(engine, Settings(), provider) as client:
+    with listening(engine, Settings(), tracing=provider) as client:
         yield client, exporter
 
 

@@ -1,0 +1,73 @@
+"""`docs/grafana.json` asks for what the service has: every metric and label of its queries is in a real scrape."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from emotion_svc.config import Settings
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.serving.wires import EXAMPLE_TURN
+from tests.paths import ROOT
+from tests.serving.conftest import listening
+
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [(f"{panel['title']} {target['refId']}", target["expr"]) for panel in PANELS for target in panel["targets"]]
+ADDED_BY_PROMETHEUS = {"job", "instance"}
+
+
+@pytest.fixture(scope="module")
+def scraped() -> Iterator[dict[str, set[str]]]:
+    """The labels of every series of a service that has answered and refused."""
+    settings = Settings(keys=f"robot:{hashlib.sha256(b'k').hexdigest()}:1")
+    with listening(ScriptedEngine(), settings) as client:
+        for _ in range(2):
+            client.post("/v1/classify", json=EXAMPLE_TURN, headers={"authorization": "Bearer k"})
+        yield labels_of(client)
+
+
+def labels_of(client: httpx.Client) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+@pytest.mark.parametrize(("panel", "query"), QUERIES, ids=[name for name, _ in QUERIES])
+def test_a_query_asks_for_what_there_is(scraped: dict[str, set[str]], panel: str, query: str) -> None:
+    selectors = re.findall(r"(\w+)\{(.*?)\}", query)
+    assert selectors
+    assert re.findall(r"\b(?:emotion_svc|process)_\w+", query) == [name for name, _ in selectors]
+    for name, matchers in selectors:
+        assert name in scraped
+        asked = set(re.findall(r"(\w+)=~?\"", matchers))
+        grouped = {label for by in re.findall(r"by \((.*?)\)", query) for label in by.split(", ")}
+        assert asked | grouped <= scraped[name] | ADDED_BY_PROMETHEUS
+
+
+def test_every_metric_of_ours_is_on_a_panel(scraped: dict[str, set[str]]) -> None:
+    asked = " ".join(query for _, query in QUERIES)
+    ours = {re.sub("_(bucket|count|sum|created)$", "", name) for name in scraped if name.startswith("emotion_svc_")}
+    ours = {name.removesuffix("_total") for name in ours}
+    assert [name for name in sorted(ours) if name not in asked] == ["emotion_svc_worker_pid"]
+
+
+def test_panels_stand_apart_and_ask_the_chosen_prometheus() -> None:
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    cells = [
+        (x, y)
+        for grid in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(grid["x"], grid["x"] + grid["w"])
+        for y in range(grid["y"], grid["y"] + grid["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    assert {panel["datasource"]["uid"] for panel in PANELS} == {"${datasource}"}
+    assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == ["datasource", "job"]
