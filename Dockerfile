@@ -1,6 +1,9 @@
 # docker build .                  the embedded engine, on the CPU
 # docker build --target vllm .    the vllm engine, on a GPU
 #
+# Others than the container can connect, so it does not start without keys: give EMOTION_SVC_KEYS_FILE, or
+# EMOTION_SVC_KEYS=none-on-purpose where something in front checks who asks (docs/operations.md).
+#
 # Debian's release and vLLM's version are those that the steps were tried with.
 
 FROM python:3.11-slim-bookworm AS build
