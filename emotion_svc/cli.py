@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -84,9 +85,11 @@ def serve(
         settings = load_settings(
             host=host, port=port, engine=engine, model=model, preset=preset, base_url=base_url, workers=workers
         )
+        from emotion_svc.serving.keys import Keys
         from emotion_svc.serving.run import serve as run
 
-        run(settings, on_listening=_greet)
+        header = "" if Keys.of(settings) is None else " -H 'authorization: Bearer KEY'"
+        run(settings, on_listening=partial(_greet, header))
 
 
 @main.command()
@@ -194,13 +197,13 @@ def _count_lines(file: BinaryIO) -> int | None:
     return count
 
 
-def _greet(url: str) -> None:
+def _greet(header: str, url: str) -> None:
     from emotion_svc.serving.wires import EXAMPLE_TURN
 
     body = json.dumps(EXAMPLE_TURN, ensure_ascii=False)
     print(f"Serving  {url}")
     print(f"Docs     {url}/docs")
-    print(f"Try      curl -s {url}/v1/classify -H 'content-type: application/json' -d '{body}'", flush=True)
+    print(f"Try      curl -s {url}/v1/classify{header} -H 'content-type: application/json' -d '{body}'", flush=True)
 
 
 @contextmanager

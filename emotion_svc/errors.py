@@ -76,7 +76,7 @@ class RateLimited(ServiceError):
     status = 429
     retryable = True
 
-    def __init__(self, message: str, retry_after_s: int) -> None:
+    def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 

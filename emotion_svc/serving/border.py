@@ -9,13 +9,11 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion_svc.errors import ServiceError
 from emotion_svc.serving.headers import with_security
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.notes import TRACE_ID, Fact, begin_notes
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.problems import INTERNAL
-from emotion_svc.serving.refusals import refusal
 from emotion_svc.serving.stopping import Stopping
 
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
@@ -63,9 +61,7 @@ class Border:
         except ClientDisconnect:
             status = _CLIENT_GONE
             self._count(scope, status, started, facts)
-        except ServiceError as error:  # of the layers before the routes, which have a handler of their own
-            await refusal(scope, error)(scope, receive, counting_send)
-        except Exception:  # whatever it is, it is logged without its words and re-shaped
+        except Exception:  # the border: whatever it is, it is logged without its words and re-shaped
             logger.exception("unexpected", extra={"fields": {"request_id": request_id.decode()}})
             if not status:
                 await _send_internal_problem(scope, counting_send)

@@ -1,20 +1,20 @@
 """Who comes in: a known key where keys are asked for, not too often, and not too many at a time."""
 
 import ipaddress
-import math
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emotion_svc.config import Settings
-from emotion_svc.errors import RateLimited, TooManyAtOnce
+from emotion_svc.errors import RateLimited, ServiceError, TooManyAtOnce
 from emotion_svc.serving.keys import Client, Keys
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.notes import note
 from emotion_svc.serving.rates import RateLimiter
+from emotion_svc.serving.refusals import refusal
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Open to everybody: what asks them (a container's host, a load balancer) often cannot send a key."""
@@ -26,7 +26,7 @@ ANONYMOUS: Final = "anonymous"
 
 
 class Gate:
-    """Lets a request in, or raises `errors.Unauthorized`, `RateLimited` or `TooManyAtOnce` before its body is read."""
+    """Lets a request in or refuses it, before its body is read."""
 
     def __init__(self, app: ASGIApp, keys: Keys | None, settings: Settings, metrics: Metrics) -> None:
         self._app, self._keys, self._metrics = app, keys, metrics
@@ -37,44 +37,40 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection (ASGI)."""
-        if scope["type"] != "http" or scope["path"] in self._open_paths:
-            await self._app(scope, receive, send)
-            return
-        client = self._client(scope)
+        app = self._app
+        with ExitStack() as place:
+            if scope["type"] == "http" and scope["path"] not in self._open_paths:
+                try:
+                    self._let_in(scope, place)
+                except ServiceError as error:
+                    app = refusal(scope, error)
+            await app(scope, receive, send)
+
+    def _let_in(self, scope: Scope, place: ExitStack) -> None:
+        """Takes a place for the request. Raises `errors.Unauthorized`, `RateLimited` or `TooManyAtOnce`."""
+        client = Client(_address(scope), None) if self._keys is None else self._keys.client(_authorization(scope))
+        if self._keys is not None:
+            note(client=client.name)
         if scope["path"] in OPERATIONS_PATHS:
-            await self._app(scope, receive, send)
             return
-        self._check_rate(client)
-        with self._place(client.name):
-            await self._app(scope, receive, send)
+        if (per_minute := client.requests_per_minute or self._per_minute) is not None:
+            self._check_rate(client.name, per_minute)
+        if self._at_once is not None:
+            place.enter_context(self._place(client.name, self._at_once))
 
-    def _client(self, scope: Scope) -> Client:
-        if self._keys is None:
-            return Client(_address(scope), None)
-        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        client = self._keys.client(sent)
-        note(client=client.name)
-        return client
-
-    def _check_rate(self, client: Client) -> None:
-        per_minute = client.requests_per_minute or self._per_minute
-        if per_minute is None:
-            return
-        if wait_s := self._rates.wait_s(client.name, per_minute):
-            self._metrics.limited_rate(client.name if self._keys is not None else ANONYMOUS)
+    def _check_rate(self, client: str, per_minute: int) -> None:
+        if wait_s := self._rates.wait_s(client, per_minute):
+            self._metrics.limited_rate(client if self._keys is not None else ANONYMOUS)
             raise RateLimited(
                 f"more than {per_minute} requests in a minute, which is this client's limit; come back later",
-                retry_after_s=math.ceil(wait_s),
+                retry_after_s=wait_s,
             )
 
     @contextmanager
-    def _place(self, client: str) -> Iterator[None]:
-        if self._at_once is None:
-            yield
-            return
-        if self._in_flight[client] >= self._at_once:
+    def _place(self, client: str, at_once: int) -> Iterator[None]:
+        if self._in_flight[client] >= at_once:
             raise TooManyAtOnce(
-                f"{self._at_once} requests of this client are in work, and that is its limit; come back later"
+                f"{at_once} requests of this client are in work, and that is its limit; come back later"
             )
         self._in_flight[client] += 1
         try:
@@ -83,6 +79,10 @@ class Gate:
             self._in_flight[client] -= 1
             if not self._in_flight[client]:
                 del self._in_flight[client]
+
+
+def _authorization(scope: Scope) -> bytes:
+    return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
 
 
 def _address(scope: Scope) -> str:

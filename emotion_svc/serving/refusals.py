@@ -1,5 +1,7 @@
 """From an error of our tree to the answer that refuses a request, in the language of its wire."""
 
+import math
+
 from fastapi import Response
 from starlette.types import Scope
 
@@ -13,8 +15,8 @@ def refusal(scope: Scope, error: ServiceError) -> Response:
     """The answer; its reason is noted for the log and the metrics."""
     note(refused=error.kind)
     headers = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
+    if error.status in {429, 503}:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s or 0)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     param = error.param if isinstance(error, Refused) else None

@@ -56,9 +56,10 @@ def test_pages_that_the_settings_name_may_ask_and_others_may_not(serve: Callable
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == PAGE
     assert client.options("/v1/classify", headers={"origin": "https://evil.example", **asked}).status_code == 400
-    answer = client.post("/v1/classify", json=TURN, headers={"origin": PAGE, "authorization": "Bearer k"})
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE)
-    assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+    for key, status in (("k", 200), ("wrong", 401)):
+        answer = client.post("/v1/classify", json=TURN, headers={"origin": PAGE, "authorization": f"Bearer {key}"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, PAGE)
+        assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
 
 
 @pytest.mark.parametrize("sent", ["r-1", "0af7651916cd43dd8448eb211c80319c", "a.b:c_d-e", "x" * 64])

@@ -32,6 +32,10 @@ def test_the_greeting_shows_the_url_the_docs_and_a_call_that_works(start: Callab
     assert httpx.post(arguments[1], content=body).text in ALL_ANSWERS
 
 
+def test_the_call_of_the_greeting_has_a_place_for_the_key(start: Callable[..., Process]) -> None:
+    assert "-H 'authorization: Bearer KEY'" in start(keys=f"robot:{'0' * 64}").greeting[2]
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_that_was_asked_for_is_no_failure(start: Callable[..., Process], how: signal.Signals) -> None:
     process = start()
