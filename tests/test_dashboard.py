@@ -11,10 +11,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from emotion_svc.config import Settings
-from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.routing.build import create_router
+from emotion_svc.schema import ALL_ANSWERS
 from emotion_svc.serving.wires import EXAMPLE_TURN
 from tests.paths import ROOT
 from tests.serving.conftest import listening
+from tests.upstream import Upstream, says
+
+CHINESE = "你好，我们一起学英语吧！"
+"""What the embedded model has not learnt, so that it goes to the host."""
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -22,14 +27,41 @@ QUERIES = [(f"{panel['title']} {target['refId']}", target["expr"]) for panel in 
 ADDED_BY_PROMETHEUS = {"job", "instance"}
 
 
+TIERS = """
+deadline_ms = 10000
+spend_cap_usd_per_day = 1.0
+
+[[tiers]]
+name = "small"
+engine = "embedded"
+
+[[tiers]]
+name = "host"
+engine = "remote"
+preset = "groq"
+base_url = "URL"
+asked_when = { outside_knowledge = true }
+deadline_ms = 9000
+"""
+
+
 @pytest.fixture(scope="module")
-def scraped() -> Iterator[dict[str, set[str]]]:
-    """The labels of every series of a service that has answered and refused."""
-    settings = Settings(keys=f"robot:{hashlib.sha256(b'k').hexdigest()}:1")
-    with listening(ScriptedEngine(), settings) as client:
-        for _ in range(2):
-            client.post("/v1/classify", json=EXAMPLE_TURN, headers={"authorization": "Bearer k"})
-        yield labels_of(client)
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
+    """The labels of every series of a service whose tiers have both answered, and which has refused."""
+    folder = tmp_path_factory.mktemp("tiers")
+    with pytest.MonkeyPatch.context() as environment, Upstream(says(ALL_ANSWERS[0])) as upstream:
+        environment.setenv("GROQ_API_KEY", "k")
+        (folder / "tiers.toml").write_text(TIERS.replace("URL", upstream.url))
+        settings = Settings(
+            tiers=folder / "tiers.toml",
+            spend_file=folder / "spend.json",
+            keys=f"robot:{hashlib.sha256(b'k').hexdigest()}:3",
+        )
+        with listening(create_router(settings), settings) as client:
+            client.headers["authorization"] = "Bearer k"
+            for turn in (EXAMPLE_TURN, EXAMPLE_TURN | {"response": CHINESE}, {}, {}):
+                client.post("/v1/classify", json=turn)
+            yield labels_of(client)
 
 
 def labels_of(client: httpx.Client) -> dict[str, set[str]]:

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Self
 
-from emotion_svc.serving.run import bind, url_of
+from emotion_svc.serving.server import bind, url_of
 
 WAIT_S: Final = 30
 """Far more than anything here takes; it only ends a test that would hang."""

@@ -10,7 +10,7 @@ from emotion_svc.routing.router import Router
 from emotion_svc.schema import Timings, Turn, Verdict
 from emotion_svc.serving.limits import Admission
 from emotion_svc.serving.metrics import Metrics
-from emotion_svc.serving.notes import note
+from emotion_svc.serving.notes import Fact, note
 
 
 class Answered(NamedTuple):
@@ -68,9 +68,16 @@ class Service:
             verdicts = await engine.classify(turns, budget_ms=budget_ms)
         answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]))
         self._metrics.saw_verdicts(*answered)
-        stages = {name: round(milliseconds, 3) for name, milliseconds in answered.slowest}
-        note(turns=len(turns), engine=engine.name, **stages)
+        note(**_facts(answered))
         return answered
+
+
+def _facts(answered: Answered) -> dict[str, Fact]:
+    """For the request's line in the log. Of a batch: its tiers and reasons, and the timings of its slowest turn."""
+    ways = {(verdict.tier or verdict.engine, verdict.reason or "first") for verdict in answered.verdicts}
+    stages = {name: round(milliseconds, 3) for name, milliseconds in answered.slowest}
+    tiers, reasons = (",".join(sorted(set(names))) for names in zip(*ways, strict=True)) if ways else ("", "")
+    return {"turns": len(answered.verdicts), "tier": tiers, "reason": reasons, **stages}
 
 
 def _slowest(timings: Sequence[Timings]) -> Timings:

@@ -21,7 +21,7 @@ from emotion_svc.taxonomy import LABELS_OF
 from tests import hostile
 from tests.paths import EVAL_DATA
 from tests.serving.conftest import listening
-from tests.serving.test_run import Process
+from tests.serving.process import Process
 
 KEYS = {"GROQ_API_KEY": "none", "DEEPSEEK_API_KEY": "none", "OPENAI_API_KEY": "none"}
 

@@ -16,7 +16,7 @@ from emotion_svc.engines.factory import create_remote
 from emotion_svc.engines.remote import RemoteEngine
 from emotion_svc.errors import AnswerRefused, HostRefuses
 from emotion_svc.schema import ALL_ANSWERS, Turn
-from emotion_svc.serving.run import bind
+from emotion_svc.serving.server import bind
 from tests import hostile
 from tests.engines.marks import NEEDS_VLLM
 

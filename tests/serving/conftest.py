@@ -17,7 +17,7 @@ from emotion_svc.serving.app import create_app
 from emotion_svc.serving.server import Server, bind, run
 from tests.serving.process import Process
 
-START_S = 30
+START_S = 120
 """Far more than a start takes; it only ends a test that would hang."""
 
 TABLE = {

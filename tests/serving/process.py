@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-WAIT_S = 60
+WAIT_S = 120
 """Far more than a start or a stop takes; it only ends a test that would hang."""
 
 

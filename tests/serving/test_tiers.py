@@ -16,8 +16,8 @@ from emotion_svc.errors import SetupError
 from emotion_svc.routing.build import create_router
 from emotion_svc.routing.spend import read_spend
 from emotion_svc.schema import ALL_ANSWERS
+from tests.serving.process import WAIT_S, Process
 from tests.serving.test_operations import metric
-from tests.serving.test_run import Process
 from tests.upstream import Behaviour, Upstream, breaks, hangs, says, status
 
 KNOWN = {"previous_question": "Con mèo tiếng Anh là gì?", "previous_answer": "cat", "response": "Chính xác, cat đó!"}
@@ -155,13 +155,12 @@ def test_the_cap_closes_the_paid_tier_also_after_a_restart(
 
 
 def test_a_whole_process_with_workers_serves_the_tiers_of_the_file_under_one_cap(
-    settings: Callable[..., Settings], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], upstream: Upstream
 ) -> None:
-    for name, value in settings(0.01).environment.items():
-        monkeypatch.setenv(name, value)
-    process = Process("--workers", "2")
+    capped = settings(0.01)
+    process = Process("--workers", "2", tiers=str(capped.tiers), spend_file=str(capped.spend_file))
     try:
-        with httpx.Client(base_url=process.url, timeout=30) as client:
+        with httpx.Client(base_url=process.url, timeout=WAIT_S) as client:
             assert way(client, KNOWN) == ("small", "first")
             ways = [way(client, CHINESE) for _ in range(60)]
     finally:
