@@ -1,13 +1,12 @@
-"""What is refused before anything is computed: bodies over the limit, and more work than the service takes."""
+"""What is refused before it is read: bodies over the limit."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion_svc.errors import Overloaded, TooLarge
+from emotion_svc.errors import TooLarge
 
 _DRAIN_BYTES: Final = 8 * 1024 * 1024
 _DRAIN_S: Final = 2.0
@@ -67,26 +66,3 @@ async def _drained(receive: Receive) -> bool:
                 if not message.get("more_body", False):
                     return True
     return False
-
-
-class Admission:
-    """Places for turns that are worked on or wait. Turns are counted, not requests: a batch is more work."""
-
-    def __init__(self, max_turns: int) -> None:
-        self._max_turns = max_turns
-        self._taken = 0
-
-    @contextmanager
-    def places(self, turns: int) -> Iterator[None]:
-        """Holds places for so many turns.
-
-        Raises:
-            Overloaded: there are not so many free; nothing was computed.
-        """
-        if self._taken + turns > self._max_turns:
-            raise Overloaded(f"{self._taken} turns are in work, and the limit is {self._max_turns}; come back later")
-        self._taken += turns
-        try:
-            yield
-        finally:
-            self._taken -= turns

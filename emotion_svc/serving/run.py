@@ -18,6 +18,7 @@ from emotion_svc.errors import SetupError
 from emotion_svc.routing.build import create_router
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.logs import configure_logging
+from emotion_svc.serving.models_file import further_models
 
 _KEEP_ALIVE_S: Final = 75
 """Longer than the pools of common clients (httpx 5 s, nginx 60 s): the side that sends next must be the one that
@@ -69,7 +70,7 @@ def worker_app() -> FastAPI:
     """The app of one of several workers, which know the settings by their environment."""
     configure_logging()
     settings = load_settings()
-    return create_app(create_router(settings), settings)
+    return create_app(create_router(settings), settings, further_models(settings))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -99,7 +100,7 @@ def url_of(sock: socket.socket) -> str:
 
 
 def _serve_alone(settings: Settings, sock: socket.socket, on_listening: OnListening) -> None:
-    app = create_app(create_router(settings), settings)
+    app = create_app(create_router(settings), settings, further_models(settings))
     server = Server(app, sock, on_listening)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_until_stopped(server, app))

@@ -72,8 +72,8 @@ def scripted_engine() -> ScriptedEngine:
 
 @pytest.fixture(scope="package")
 def client(scripted_engine: ScriptedEngine) -> Iterator[httpx.Client]:
-    """A server with the usual limits whose engine answers from `TABLE`."""
-    with listening(scripted_engine, Settings()) as client:
+    """A server with the usual limits whose engine answers from `TABLE`, and is asked every turn: nothing is cached."""
+    with listening(scripted_engine, Settings(cache_bytes=0)) as client:
         yield client
 
 
