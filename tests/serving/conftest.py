@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -14,6 +14,7 @@ from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.schema import Answer
 from emotion_svc.serving.app import create_app
+from emotion_svc.serving.registry import FurtherModel
 from emotion_svc.serving.run import Server, bind
 
 START_S = 30
@@ -26,8 +27,8 @@ TABLE = {
 
 
 @contextmanager
-def listening(engine: Engine, settings: Settings) -> Iterator[httpx.Client]:
-    app = create_app(engine, settings)
+def listening(engine: Engine, settings: Settings, further: Sequence[FurtherModel] = ()) -> Iterator[httpx.Client]:
+    app = create_app(engine, settings, further)
     sock = bind("127.0.0.1", 0)
     urls: list[str] = []
     listens = threading.Event()
