@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     spend_file: Path | None = Field(
         default=None, description="Where the day's spend is kept over restarts; needed where a tier has a price."
     )
-    models: str | None = Field(
-        default=None, min_length=1, description="TOML file of further models, which requests name; see docs/models.md."
+    models: Path | None = Field(
+        default=None, description="TOML file of further models, which requests name; see docs/models.md."
     )
     model_idle_s: Count = Field(default=600, description="A further model that is unused for so long is unloaded.")
     while_loading: WhileLoading = Field(
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
     )
     deadline_ms: Count = Field(
-        default=50, description="How long an answer may take, in ms; what would take longer is refused with 503."
+        default=50, description="How long an answer may take, in ms, where no tiers file says it. See docs/models.md."
     )
     cache_bytes: int = Field(
         default=16 * 1024 * 1024, ge=0, description="What the verdicts kept for repeated turns may take; 0 keeps none."

@@ -1,4 +1,4 @@
-"""How long a request may take: `deadline_ms` of the settings or the tiers file, lowered by the header `X-Deadline-Ms`."""
+"""How long a request may take: `deadline_ms` of settings or tiers file, lowered by the header `X-Deadline-Ms`."""
 
 import re
 import time

@@ -6,11 +6,13 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from emotion_svc.schema import Timings, Turn, Verdict
+from emotion_svc.schema import Reason, Timings, Turn, Verdict
 
 _ENTRY_BYTES: Final = 500
 """What an entry takes besides its text: two byte objects, its places in three dictionaries and a link (a test
 measures that no more is used than is counted)."""
+_MAKESHIFT: Final[frozenset[Reason | None]] = frozenset({"deadline", "failed", "breaker_open", "busy", "spend_cap"})
+"""Why a verdict is not the one that the configured tiers would have given with time, host and money at hand."""
 
 
 def turn_key(model: str, model_digest: str, turn: Turn) -> bytes:
@@ -44,8 +46,12 @@ class VerdictCache:
         return None if kept is None else Verdict.model_validate_json(kept)
 
     def put(self, key: bytes, verdict: Verdict) -> None:
-        """Keeps a verdict, unless it takes more than there is."""
-        kept = verdict.model_copy(update={"cached": True, "timings": Timings()}).model_dump_json().encode()
+        """Keeps a verdict, unless it takes more than there is, or a better one may be had another time."""
+        if verdict.reason in _MAKESHIFT:
+            return
+        # A repeated turn spends no time, and no tokens that a host would bill.
+        update = {"cached": True, "timings": Timings(), "usage": None}
+        kept = verdict.model_copy(update=update).model_dump_json().encode()
         if _size(kept) <= self._entries.maxsize:
             self._entries[key] = kept
 

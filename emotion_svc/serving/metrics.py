@@ -56,32 +56,6 @@ class Metrics:
         self._loads = Counter(
             "emotion_svc_model_loads", "Loads of further models.", ["model", "outcome"], registry=registry
         )
-
-        self._lookups = Counter(
-            "emotion_svc_cache_turns",
-            "Turns that were kept (hit), computed for another request at the same time (shared) or computed (miss).",
-            ["result"],
-            registry=registry,
-        )
-        self._cache_bytes = Gauge("emotion_svc_cache_bytes", "What the kept verdicts take.", registry=registry)
-        self._evictions = Counter(
-            "emotion_svc_cache_evictions", "Kept verdicts that gave way to newer ones.", registry=registry
-        )
-
-    def saw_lookups(self, *, hit: int, shared: int, miss: int) -> None:
-        """So many turns of a request were looked for in the cache."""
-        for result, turns in (("hit", hit), ("shared", shared), ("miss", miss)):
-            if turns:
-                self._lookups.labels(result).inc(turns)
-
-    def saw_cache(self, taken_bytes: int) -> None:
-        """The cache takes so much."""
-        self._cache_bytes.set(taken_bytes)
-
-    def saw_eviction(self) -> None:
-        """A verdict gave way to a newer one."""
-        self._evictions.inc()
-
         self._tier_answers = Counter(
             "emotion_svc_tier_answers",
             "Turns by the tier that answered and why.",
@@ -107,6 +81,30 @@ class Metrics:
         self._spend_today = Gauge(
             "emotion_svc_spend_today_usd", "All tiers and workers, since midnight UTC.", registry=registry
         )
+        self._lookups = Counter(
+            "emotion_svc_cache_turns",
+            "Turns that were kept (hit), computed for another request at the same time (shared) or computed (miss).",
+            ["result"],
+            registry=registry,
+        )
+        self._cache_bytes = Gauge("emotion_svc_cache_bytes", "What the kept verdicts take.", registry=registry)
+        self._evictions = Counter(
+            "emotion_svc_cache_evictions", "Kept verdicts that gave way to newer ones.", registry=registry
+        )
+
+    def saw_lookups(self, *, hit: int, shared: int, miss: int) -> None:
+        """So many turns of a request were looked for in the cache."""
+        for result, turns in (("hit", hit), ("shared", shared), ("miss", miss)):
+            if turns:
+                self._lookups.labels(result).inc(turns)
+
+    def saw_cache(self, taken_bytes: int) -> None:
+        """The cache takes so much."""
+        self._cache_bytes.set(taken_bytes)
+
+    def saw_eviction(self) -> None:
+        """A verdict gave way to a newer one."""
+        self._evictions.inc()
 
     def saw_engine(self, engine: Engine) -> None:
         """An engine became ready."""

@@ -12,11 +12,11 @@ What an entry does not say (threads, variants) is as for the default model.
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emotion_svc.config import ConfigError, EngineName, Settings
+from emotion_svc.config import ConfigError, Settings
 from emotion_svc.routing.build import create_router
 from emotion_svc.serving.registry import FurtherModel
 
@@ -28,7 +28,7 @@ class _Entry(BaseModel):
 
     name: _Name
     model: _Name
-    engine: EngineName = "embedded"
+    engine: Literal["embedded", "vllm"] = "embedded"
     aliases: Annotated[tuple[_Name, ...], Field(strict=False)] = ()
 
 
@@ -47,7 +47,7 @@ def further_models(settings: Settings) -> tuple[FurtherModel, ...]:
     """
     if settings.models is None:
         return ()
-    entries = _read(Path(settings.models))
+    entries = _read(settings.models)
     for entry in entries:
         if entry.engine == "vllm" and settings.workers > 1:
             raise ConfigError(

@@ -12,6 +12,7 @@ from emotion_svc.engines.factory import running
 from emotion_svc.errors import EngineUnavailable, ModelUnavailable, ServiceError
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.budget import Budget
+from emotion_svc.serving.memory import give_back_freed
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.openai_errors import UnknownModel
 
@@ -268,6 +269,7 @@ class Registry:
         fields = {"model": entry.model.name}
         try:
             await stop.aclose()
+            await asyncio.to_thread(give_back_freed)
             logger.info("model unloaded", extra={"fields": fields})
         except Exception:  # whatever failed, nobody uses this engine any more, and the others go on
             logger.exception("model not unloaded as it should", extra={"fields": fields})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import EngineUnavailable
-from emotion_svc.schema import Answer, Timings, Turn, Verdict
+from emotion_svc.schema import Answer, Reason, Timings, TokenUsage, Turn, Verdict
 from emotion_svc.serving.budget import Budget
 from emotion_svc.serving.cache import VerdictCache, turn_key
 from emotion_svc.serving.metrics import Metrics
@@ -124,6 +124,23 @@ async def test_what_was_not_used_for_longest_gives_way() -> None:
     cache.put(three, verdict)
     assert (cache.get(two), len(evicted)) == (None, 1)
     assert cache.get(one) is not None
+
+
+@pytest.mark.parametrize("reason", ["deadline", "failed", "breaker_open", "busy", "spend_cap"])
+async def test_what_only_stands_in_for_a_better_answer_is_not_kept(reason: Reason) -> None:
+    cache, _ = cache_of(100_000)
+    cache.put(key_of(turn()), (await verdict_of(turn())).model_copy(update={"reason": reason}))
+    assert cache.get(key_of(turn())) is None
+
+
+@pytest.mark.parametrize("reason", [None, "first", "low_confidence", "outside_knowledge"])
+async def test_what_the_tiers_say_with_time_and_money_is_kept_and_costs_no_tokens_again(reason: Reason | None) -> None:
+    cache, _ = cache_of(100_000)
+    usage = TokenUsage(prompt_tokens=9, completion_tokens=4)
+    cache.put(key_of(turn()), (await verdict_of(turn())).model_copy(update={"reason": reason, "usage": usage}))
+    kept = cache.get(key_of(turn()))
+    assert kept is not None
+    assert (kept.reason, kept.usage) == (reason, None)
 
 
 async def test_a_cache_of_no_bytes_keeps_nothing() -> None:
