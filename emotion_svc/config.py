@@ -20,6 +20,7 @@ Variants = Literal["stable", "first", "model"]
 
 KeysCover = Literal["wires", "all"]
 LogLevel = Literal["debug", "info", "warning"]
+WhileLoading = Literal["wait", "default"]
 
 Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode]
@@ -58,6 +59,15 @@ class Settings(BaseSettings):
     spend_file: Path | None = Field(
         default=None, description="Where the day's spend is kept over restarts; needed where a tier has a price."
     )
+    models: Path | None = Field(
+        default=None, description="TOML file of further models, which requests name; see docs/models.md."
+    )
+    model_idle_s: Count = Field(default=600, description="A further model that is unused for so long is unloaded.")
+    while_loading: WhileLoading = Field(
+        default="wait",
+        description="Whether a request for a model that is loading waits for it, up to its deadline, or is answered by "
+        "the default model.",
+    )
     threads: Count = Field(default=1, description="Threads of one pass of the embedded engine.")
     variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
     max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
@@ -65,6 +75,12 @@ class Settings(BaseSettings):
     max_body_bytes: Count = Field(default=1_048_576, description="The largest body of a request, or line of a file.")
     max_in_flight: Count = Field(
         default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
+    )
+    deadline_ms: Count = Field(
+        default=50, description="How long an answer may take, in ms, where no tiers file says it. See docs/models.md."
+    )
+    cache_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=0, description="What the verdicts kept for repeated turns may take; 0 keeps none."
     )
 
     keys: SecretStr | None = Field(

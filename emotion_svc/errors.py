@@ -9,6 +9,7 @@
     ├── TooManyAtOnce      429  a client with more requests in flight than it may have
     ├── Overloaded         503  more work than the service takes; come back later
     ├── EngineUnavailable  503  the engine cannot answer (not started, failed)
+    │   ├── ModelUnavailable    a model of several is loading or could not be loaded
     │   └── HostFailed          a remote host gave no answer
     │       ├── HostUnreachable     no connection, or it broke before the answer was whole
     │       ├── HostBusy            it takes no more calls now (429)
@@ -16,7 +17,7 @@
     │       ├── HostSlow            it did not answer in time
     │       ├── HostRefuses         it will not take this call (key, model, fields)
     │       └── AnswerRefused       what it said is no answer of ours
-    ├── DeadlineExceeded   504  no answer in time
+    ├── DeadlineExceeded   503  no answer in time
     └── SetupError         500  the process must not start: the message says what, where, what to do
         ├── ModelError          a model directory is missing, damaged or does not fit
         ├── PromptError         a prompt file is missing or wrong
@@ -31,7 +32,7 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Root of the tree. `retryable` says whether the same request may succeed later."""
+    """Root of the tree. `retryable` says whether the same request may succeed later, and `retry_after_s` when."""
 
     kind: ClassVar[str] = "error"
     status: ClassVar[int] = 500
@@ -109,6 +110,16 @@ class EngineUnavailable(ServiceError):
     retryable = True
 
 
+class ModelUnavailable(EngineUnavailable):
+    """The model that the request names is being loaded, or could not be. Retry after `retry_after_s` seconds."""
+
+    kind = "model_unavailable"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class HostFailed(EngineUnavailable):
     """A remote host gave no answer.
 
@@ -182,7 +193,7 @@ class DeadlineExceeded(ServiceError):
     """No engine answered within the time that the request had."""
 
     kind = "deadline_exceeded"
-    status = 504
+    status = 503
     retryable = True
 
 

@@ -55,9 +55,12 @@ class Turn(_Frozen):
 
     @property
     def digest(self) -> str:
-        """16 hex digits that stand for this turn in logs and caches; the words cannot be read back from it."""
+        """32 hex digits that stand for this turn in logs and caches; the words cannot be read back from it.
+
+        The texts hold no control characters, so no two turns are joined to the same text.
+        """
         joined = "\x1f".join((self.previous_question, self.previous_answer, self.response))
-        return hashlib.blake2b(joined.encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
 
 
 class Answer(_Frozen):
@@ -95,6 +98,7 @@ class Verdict(_Frozen):
     engine: str = Field(description="The engine that answered.")
     model_digest: str = Field(description="Digest of the model file that answered.")
     truncated: bool = Field(default=False, description="Whether the middle of a text was cut to fit the model.")
+    cached: bool = Field(default=False, description="Whether the answer was kept from an earlier request.")
     timings: Timings = Timings()
     usage: TokenUsage | None = Field(
         default=None, description="Tokens that a remote host counted; null where none was asked or none were counted."

@@ -54,7 +54,7 @@ def test_the_digest_names_a_turn_and_depends_on_each_field() -> None:
     same_words = Turn(previous_question="a b", previous_answer="c", response="d")
     digests = {turn.digest for turn in [*turns, moved, same_words]}
     assert len(digests) == 6
-    assert all(len(digest) == 16 for digest in digests)
+    assert all(len(digest) == 32 for digest in digests)
     assert Turn.model_validate(FIELDS).digest == turns[0].digest
 
 

@@ -1,7 +1,7 @@
 """What every engine promises, and the canary that it must pass before it is sent work."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from emotion_svc.errors import CanaryFailed
 from emotion_svc.schema import ALL_ANSWERS, Turn, Verdict
@@ -42,6 +42,14 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Frees everything. The engine cannot be started again."""
+
+
+@runtime_checkable
+class EstimatesTime(Protocol):
+    """An engine with a line of its own, which can say how long a call would take."""
+
+    def expected_ms(self, turns: int) -> float:
+        """How long a call of so many turns would take now; 0 where nothing is waiting or worked on."""
 
 
 async def check_canary(engine: Engine) -> Verdict:

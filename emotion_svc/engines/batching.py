@@ -1,39 +1,74 @@
-"""Puts calls that come at the same time into one batch, and never waits to fill one."""
+"""Puts calls that come at the same time into one pass, never waits to fill one, and keeps single turns quick.
+
+Two lines: single turns stand in one, calls of several turns in the other. A pass is short, and takes single turns
+first; what room they leave, and at least one place, goes to the long calls, which take turns among each other. So a
+single turn waits for a pass or two, whatever batches are worked on, and a batch always gets on.
+"""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.schema import Turn, Verdict
 
 Compute = Callable[[Sequence[Turn]], list[Verdict]]
 
+_MEMORY_TURNS: Final = 32
+"""The time per turn is an average in which a turn loses weight over so many later ones: soon enough to follow a
+machine that slows down, and not upset for long by one pass in which it stood still."""
 
-class _Waiting(NamedTuple):
+
+class _Call:
+    """One caller's turns. Its verdicts come piece by piece, in order."""
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self.turns, self.since = turns, time.perf_counter()
+        self.result: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        self.verdicts: list[Verdict] = []
+        self._taken = 0
+
+    @property
+    def untaken(self) -> int:
+        """Turns that are in no pass yet."""
+        return len(self.turns) - self._taken
+
+    def take(self, room: int) -> "_Piece":
+        """The next turns, at most `room`."""
+        turns = self.turns[self._taken : self._taken + room]
+        self._taken += len(turns)
+        return _Piece(self, turns)
+
+
+class _Piece(NamedTuple):
+    """What of a call goes into one pass."""
+
+    call: _Call
     turns: Sequence[Turn]
-    since: float
-    result: "asyncio.Future[list[Verdict]]"
 
 
 class Batcher:
-    """Runs `compute` on one thread; what arrives while it is busy goes together into the next batch.
+    """Runs `compute` on one thread; what arrives while it is busy goes together into the next passes.
 
     An idle batcher starts at once, so a single caller never pays for batching. Calls whose caller has gone
-    (a cancelled future) are skipped.
+    (a cancelled future) are skipped, and of a call that is under way, what is left.
 
     Args:
         compute: turns to verdicts in the same order; called from one thread at a time.
-        max_turns: the most turns in one batch; a larger call is a batch of its own.
+        max_turns: the most turns in one pass, at least 2.
     """
 
     def __init__(self, compute: Compute, max_turns: int) -> None:
         self._compute, self._max_turns = compute, max_turns
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded")
-        self._queue: deque[_Waiting] = deque()
+        self._single: deque[_Call] = deque()
+        self._long: deque[_Call] = deque()
+        self._pace = _Pace()
+        self._in_pass = 0
+        self._pass_began = 0.0
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -47,38 +82,65 @@ class Batcher:
             raise EngineUnavailable("the embedded engine is closed")
         if not turns:
             return []
-        waiting = _Waiting(turns, time.perf_counter(), asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        call = _Call(turns)
+        (self._single if len(turns) == 1 else self._long).append(call)
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        return await waiting.result
+        return await call.result
+
+    def expected_ms(self, turns: int) -> float:
+        """How long a call of so many turns would take now, from what stands before it and the recent time per turn.
+
+        Nothing is expected (0) of an idle batcher: a call gains nothing by coming back later.
+        """
+        if not (self._in_pass or self._single or self._long):
+            return 0.0
+        if turns == 1:
+            before = len(self._single)
+            if self._long:  # every pass is full, and leaves one place to the long calls
+                before = self._max_turns * -(-(before + 1) // (self._max_turns - 1)) - 1
+        else:  # the long calls take turns: one with more left is met as often as this one comes
+            before = len(self._single) + sum(min(call.untaken, turns) for call in self._long)
+        running_ms = self._in_pass * self._pace.ms_per_turn
+        if self._in_pass:
+            running_ms = max(0.0, running_ms - (time.perf_counter() - self._pass_began) * 1e3)
+        return running_ms + (before + turns) * self._pace.ms_per_turn
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._next_batch():
-            started = time.perf_counter()
-            turns = [turn for call in batch for turn in call.turns]
+        while pieces := self._next_pass():
+            started = self._pass_began = time.perf_counter()
+            turns = [turn for piece in pieces for turn in piece.turns]
+            self._in_pass = len(turns)
             try:
                 verdicts = await loop.run_in_executor(self._thread, self._compute, turns)
-            except Exception as error:  # noqa: BLE001 whatever failed, every caller in the batch must hear of it
-                for call in batch:
+            except Exception as error:  # noqa: BLE001 whatever failed, every caller in the pass must hear of it
+                for call, _ in pieces:
                     if not call.result.done():
                         call.result.set_exception(error)
                 continue
-            for call in batch:
-                own, verdicts = verdicts[: len(call.turns)], verdicts[len(call.turns) :]
-                if not call.result.done():
-                    call.result.set_result([_with_queue_time(v, (started - call.since) * 1e3) for v in own])
+            finally:
+                self._in_pass = 0
+            self._pace.saw(len(turns), (time.perf_counter() - started) * 1e3)
+            for call, own in pieces:
+                done, verdicts = verdicts[: len(own)], verdicts[len(own) :]
+                call.verdicts += [_with_queue_time(verdict, (started - call.since) * 1e3) for verdict in done]
+                if len(call.verdicts) == len(call.turns) and not call.result.done():
+                    call.result.set_result(call.verdicts)
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._queue and (not batch or size + len(self._queue[0].turns) <= self._max_turns):
-            call = self._queue.popleft()
-            if not call.result.done():
-                batch.append(call)
-                size += len(call.turns)
-        return batch
+    def _next_pass(self) -> list[_Piece]:
+        self._single = deque(call for call in self._single if not call.result.done())
+        self._long = deque(call for call in self._long if not call.result.done())
+        for_single = self._max_turns - bool(self._long)
+        pieces = [self._single.popleft().take(1) for _ in range(min(for_single, len(self._single)))]
+        room = self._max_turns - len(pieces)
+        while self._long and room:
+            call = self._long.popleft()
+            pieces.append(call.take(room))
+            room -= len(pieces[-1].turns)
+            if call.untaken:
+                self._long.append(call)
+        return pieces
 
     async def close(self) -> None:
         """Answers what is queued, then ends the thread."""
@@ -86,6 +148,24 @@ class Batcher:
         if self._runner is not None:
             await self._runner
         self._thread.shutdown()
+
+
+class _Pace:
+    """The recent time per turn: an exponentially weighted average over turns, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.ms_per_turn = 0.0
+        self._ms = self._turns = 0.0
+        self._is_warm = False
+
+    def saw(self, turns: int, ms: float) -> None:
+        """A pass took so long. The first one is cold, and says nothing about those to come."""
+        if self._is_warm:
+            kept = (1 - 1 / _MEMORY_TURNS) ** turns
+            # Both sums fade alike, so that passes of many turns and of few are weighed by their turns.
+            self._ms, self._turns = self._ms * kept + ms, self._turns * kept + turns
+            self.ms_per_turn = self._ms / self._turns
+        self._is_warm = True
 
 
 def _with_queue_time(verdict: Verdict, queue_ms: float) -> Verdict:

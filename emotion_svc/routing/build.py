@@ -19,7 +19,7 @@ def create_router(settings: Settings) -> Router:
         SetupError: the tiers file, or what it asks for, cannot be; the message says what and where.
     """
     if settings.tiers is None:
-        return Router.around(create_engine(settings))
+        return Router.around(create_engine(settings), deadline_ms=settings.deadline_ms)
     return router_of(load_tiers(settings.tiers), settings)
 
 

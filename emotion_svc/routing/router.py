@@ -13,7 +13,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine
+from emotion_svc.engines.base import CANARY, Engine, EstimatesTime
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.breaker import Clock
 from emotion_svc.routing.conditions import why_asked
@@ -33,7 +33,7 @@ class Router:
     Args:
         tiers: in the order in which they are asked.
         safety_net: the one of them that is waited for even after the deadline; None where there is none.
-        deadline_ms: the most that a request may take.
+        deadline_ms: how long a request may take that says nothing else.
         clock: tells the time, in seconds; the tiers' own.
     """
 
@@ -47,16 +47,17 @@ class Router:
     ) -> None:
         assert tiers
         assert safety_net is None or safety_net in tiers
-        self._tiers, self._net, self._deadline_ms, self._clock = tuple(tiers), safety_net, deadline_ms, clock
+        self._tiers, self._net, self._clock = tuple(tiers), safety_net, clock
+        self.deadline_ms = deadline_ms
         self._observer: Observer = Unobserved()
         self._unanswered = 0
         self._proof: Verdict | None = None
 
     @classmethod
-    def around(cls, engine: Engine) -> "Router":
+    def around(cls, engine: Engine, *, deadline_ms: float = DEADLINE_MS) -> "Router":
         """One engine alone: nothing stands in for it, so it is waited for."""
         tier = Tier(TierPlan(engine.name), engine)
-        return cls([tier], tier)
+        return cls([tier], tier, deadline_ms=deadline_ms)
 
     @property
     def head(self) -> Engine:
@@ -77,6 +78,11 @@ class Router:
     def model_digest(self) -> str:
         """The digest of the first tier's model."""
         return self.head.model_digest
+
+    def expected_ms(self, turns: int) -> float:
+        """How long the safety net, which nothing stands in for, would take for so many turns; 0 while it is idle."""
+        net = self._net and self._net.engine
+        return net.expected_ms(turns) if isinstance(net, EstimatesTime) else 0.0
 
     def report_to(self, observer: Observer) -> None:
         """Tells `observer` what happens from now on."""
@@ -116,7 +122,7 @@ class Router:
 
         Args:
             turns: the turns.
-            budget_ms: what the request may take, where that is less than the deadline.
+            budget_ms: what the request may take, in place of the deadline: less, or more for a batch.
 
         Raises:
             DeadlineExceeded: there is no safety net, and nobody answered in time.
@@ -126,8 +132,7 @@ class Router:
         if self._proof is not None and len(turns) == 1 and turns[0] is CANARY:
             return [self._proof]  # whoever starts an engine asks it this; every tier was asked at start
         first, rest = self._tiers[0], self._tiers[1:]
-        deadline_ms = self._deadline_ms if budget_ms is None else min(budget_ms, self._deadline_ms)
-        until = self._clock() + deadline_ms / 1e3
+        until = self._clock() + (self.deadline_ms if budget_ms is None else budget_ms) / 1e3
         if first is not self._net:
             return await _all([self._find_way(turn, until, self._tiers) for turn in turns])
         try:

@@ -1,7 +1,7 @@
 """The app: one expression from an engine and settings. Nothing is global, so a test needs no patching."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -15,20 +15,24 @@ from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
 from emotion_svc.errors import InvalidTurn, ServiceError
 from emotion_svc.routing.router import Router
+from emotion_svc.serving.admission import Admission
 from emotion_svc.serving.border import Border
+from emotion_svc.serving.cache import VerdictCache
 from emotion_svc.serving.callers import CancelWhenGone
 from emotion_svc.serving.chat import chat_wire
 from emotion_svc.serving.decisions import decisions_wire
 from emotion_svc.serving.documents import with_keys
 from emotion_svc.serving.gate import Gate
 from emotion_svc.serving.keys import Keys
-from emotion_svc.serving.limits import Admission, BodyLimit
+from emotion_svc.serving.limits import BodyLimit
 from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.once import Once
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.pages import docs_page
 from emotion_svc.serving.problems import HTTP_PROBLEMS, describe
 from emotion_svc.serving.refusals import refusal
-from emotion_svc.serving.served_models import Names, models_wire
+from emotion_svc.serving.registry import FurtherModel, Registry
+from emotion_svc.serving.served_models import models_wire
 from emotion_svc.serving.service import Service
 from emotion_svc.serving.stopping import Stopping
 from emotion_svc.serving.traces import Traced
@@ -38,24 +42,39 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 
-def create_app(engine: Engine, settings: Settings, *, tracing: "TracerProvider | None" = None) -> FastAPI:
-    """The service around a router, or one engine. It starts with the app's lifespan, which raises `ServiceError`.
+def create_app(
+    engine: Engine,
+    settings: Settings,
+    further: Sequence[FurtherModel] = (),
+    *,
+    tracing: "TracerProvider | None" = None,
+) -> FastAPI:
+    """The service around the default model's engine, and further models, which are loaded when they are asked for.
 
-    `app.state.stopping` is the `Stopping` that the server begins when it was asked to stop.
+    It starts with the app's lifespan, which raises `ServiceError`. `app.state.stopping` is the `Stopping` that the
+    server begins when it was asked to stop.
 
     Raises:
-        ConfigError: the keys of the settings cannot be read, or are missing where they are needed.
+        ConfigError: two models have the same name, or the keys of the settings cannot be read, or are missing where
+            they are needed.
     """
     keys = Keys.of(settings)
     metrics = Metrics()
     stopping = Stopping(on_begin=metrics.is_stopping)
-    router = engine if isinstance(engine, Router) else Router.around(engine)
-    service = Service(router, Admission(settings.max_in_flight, metrics), metrics)
+    models = Registry(
+        engine if isinstance(engine, Router) else Router.around(engine, deadline_ms=settings.deadline_ms),
+        settings.model_aliases,
+        further,
+        idle_s=settings.model_idle_s,
+        while_loading=settings.while_loading,
+        metrics=metrics,
+    )
+    once = Once(VerdictCache(settings.cache_bytes, metrics.saw_eviction), metrics)
+    service = Service(models, once, Admission(settings.max_in_flight, metrics), metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.ready():
-            router.report_to(metrics)  # not before: canaries are no answers
             yield
 
     app = FastAPI(
@@ -92,10 +111,9 @@ def create_app(engine: Engine, settings: Settings, *, tracing: "TracerProvider |
     if tracing is not None:
         app.add_middleware(Traced, provider=tracing)
     app.include_router(native_wires(service, settings))
-    names = Names(service, settings.model_aliases)
-    app.include_router(chat_wire(service, names, settings))
-    app.include_router(decisions_wire(service, names, settings))
-    app.include_router(models_wire(service, names, started=int(time.time())))
+    app.include_router(chat_wire(service, settings))
+    app.include_router(decisions_wire(service, settings))
+    app.include_router(models_wire(models, started=int(time.time())))
     app.include_router(health_wires(service, metrics, stopping))
     assert app.openapi_url is not None
     app.include_router(docs_page(app.title, app.openapi_url))

@@ -7,13 +7,13 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from emotion_svc.config import Settings
+from emotion_svc.serving.budget import asked_deadline_ms
 from emotion_svc.serving.chat_answer import ChatCompletion, ChatUsage, Choice, Message, events
 from emotion_svc.serving.chat_request import ChatRequest, chat_request, turn_of_messages
 from emotion_svc.serving.documents import inline_schema
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, OPENAI_REFUSALS
 from emotion_svc.serving.openai_turn import read_object
-from emotion_svc.serving.served_models import Names
 from emotion_svc.serving.service import Service
 from emotion_svc.serving.usage import usage_of
 from emotion_svc.serving.wires import takes, timed_answer
@@ -33,7 +33,7 @@ EXAMPLE_REQUEST: Final = {
 }
 
 
-def chat_wire(service: Service, names: Names, settings: Settings) -> APIRouter:
+def chat_wire(service: Service, settings: Settings) -> APIRouter:
     """`/v1/chat/completions`."""
     router = APIRouter(tags=["openai"])
     intake = Intake.of(settings)
@@ -54,17 +54,16 @@ def chat_wire(service: Service, names: Names, settings: Settings) -> APIRouter:
     )
     async def chat(request: Request) -> Response:
         asked = chat_request(read_object(await request.body()))
-        engine = service.engine
-        names.check(asked.model)
+        service.models.check(asked.model)
         turn = turn_of_messages(intake, asked.messages)
-        answered = await service.classify([turn])
+        answered = await service.classify([turn], deadline_ms=asked_deadline_ms(request), model=asked.model)
         [verdict] = answered.verdicts
         completion = ChatCompletion(
             id=f"chatcmpl-{secrets.token_hex(12)}",
             created=int(time.time()),
             model=asked.model,
             choices=[Choice(message=Message(content=verdict.answer.model_dump_json()))],
-            usage=ChatUsage.of(usage_of(engine, turn, verdict.answer)),
+            usage=ChatUsage.of(usage_of(answered.router, turn, verdict.answer)),
             system_fingerprint=verdict.model_digest,
         )
         if asked.stream:

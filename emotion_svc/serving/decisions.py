@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from emotion_svc.config import Settings
 from emotion_svc.schema import Verdict
+from emotion_svc.serving.budget import asked_deadline_ms
 from emotion_svc.serving.decision_request import (
     ChoiceQuestion,
     DecisionRequest,
@@ -22,7 +23,6 @@ from emotion_svc.serving.documents import inline_schema
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, OPENAI_REFUSALS
 from emotion_svc.serving.openai_turn import read_object
-from emotion_svc.serving.served_models import Names
 from emotion_svc.serving.service import Service
 from emotion_svc.serving.usage import Usage, usage_of
 from emotion_svc.serving.wires import EXAMPLE_TURN, takes, timed_answer
@@ -124,7 +124,7 @@ class Decision(BaseModel):
     usage: DecisionUsage
 
 
-def decisions_wire(service: Service, names: Names, settings: Settings) -> APIRouter:
+def decisions_wire(service: Service, settings: Settings) -> APIRouter:
     """`/v1/decisions`."""
     router = APIRouter(tags=["openai"])
     intake = Intake.of(settings)
@@ -137,15 +137,14 @@ def decisions_wire(service: Service, names: Names, settings: Settings) -> APIRou
     )
     async def decide(request: Request) -> Response:
         asked = decision_request(read_object(await request.body()))
-        engine = service.engine
-        names.check(asked.model)
+        service.models.check(asked.model)
         turn = turn_of_input(intake, asked.input)
-        answered = await service.classify([turn])
+        answered = await service.classify([turn], deadline_ms=asked_deadline_ms(request), model=asked.model)
         [verdict] = answered.verdicts
         decision = Decision(
             answers=[_answer(question, verdict) for question in asked.questions],
             model=asked.model,
-            usage=DecisionUsage.of(usage_of(engine, turn, verdict.answer)),
+            usage=DecisionUsage.of(usage_of(answered.router, turn, verdict.answer)),
         )
         return timed_answer(decision.model_dump_json(), answered.slowest)
 

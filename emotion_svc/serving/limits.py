@@ -1,14 +1,12 @@
-"""What is refused before anything is computed: bodies that are too large or too slow, and more work than is taken."""
+"""What is refused before it is read: bodies that are too large or too slow."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from emotion_svc.errors import Overloaded, TooLarge, TooSlow
-from emotion_svc.serving.metrics import Metrics
+from emotion_svc.errors import TooLarge, TooSlow
 
 _DRAIN_BYTES: Final = 8 * 1024 * 1024
 _DRAIN_S: Final = 2.0
@@ -86,28 +84,3 @@ async def _drained(receive: Receive) -> bool:
                 if not message.get("more_body", False):
                     return True
     return False
-
-
-class Admission:
-    """Places for turns that are worked on or wait. Turns are counted, not requests: a batch is more work."""
-
-    def __init__(self, max_turns: int, metrics: Metrics) -> None:
-        self._max_turns, self._metrics = max_turns, metrics
-        self._taken = 0
-
-    @contextmanager
-    def places(self, turns: int) -> Iterator[None]:
-        """Holds places for so many turns.
-
-        Raises:
-            Overloaded: there are not so many free; nothing was computed.
-        """
-        if self._taken + turns > self._max_turns:
-            raise Overloaded(f"{self._taken} turns are in work, and the limit is {self._max_turns}; come back later")
-        self._taken += turns
-        self._metrics.took_places(turns)
-        try:
-            yield
-        finally:
-            self._taken -= turns
-            self._metrics.took_places(-turns)

@@ -71,10 +71,13 @@ class Metrics:
         )
         self._model = Gauge(
             "emotion_svc_model_info",
-            "The model that answers.",
+            "The models: 1 for one that answers, 0 for one that was unloaded.",
             ["engine", "model", "digest"],
             registry=registry,
             multiprocess_mode="livemax",
+        )
+        self._loads = Counter(
+            "emotion_svc_model_loads", "Loads of further models.", ["model", "outcome"], registry=registry
         )
         self._ready = Gauge(
             "emotion_svc_ready", "Workers that may be sent work.", registry=registry, multiprocess_mode="livesum"
@@ -114,6 +117,32 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._lookups = Counter(
+            "emotion_svc_cache_turns",
+            "Turns that were kept (hit), computed for another request at the same time (shared) or computed (miss).",
+            ["result"],
+            registry=registry,
+        )
+        self._cache_bytes = Gauge(
+            "emotion_svc_cache_bytes", "What the kept verdicts take.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._evictions = Counter(
+            "emotion_svc_cache_evictions", "Kept verdicts that gave way to newer ones.", registry=registry
+        )
+
+    def saw_lookups(self, *, hit: int, shared: int, miss: int) -> None:
+        """So many turns of a request were looked for in the cache."""
+        for result, turns in (("hit", hit), ("shared", shared), ("miss", miss)):
+            if turns:
+                self._lookups.labels(result).inc(turns)
+
+    def saw_cache(self, taken_bytes: int) -> None:
+        """The cache takes so much."""
+        self._cache_bytes.set(taken_bytes)
+
+    def saw_eviction(self) -> None:
+        """A verdict gave way to a newer one."""
+        self._evictions.inc()
 
     def saw_engine(self, engine: Engine) -> None:
         """An engine became ready."""
@@ -128,6 +157,14 @@ class Metrics:
     def is_stopping(self) -> None:
         """It should not any more."""
         self._ready.set(0)
+
+    def saw_engine_go(self, engine: Engine) -> None:
+        """An engine is about to be unloaded."""
+        self._model.labels(engine.name, engine.model_name, engine.model_digest).set(0)
+
+    def saw_load(self, model: str, *, failed: bool) -> None:
+        """A further model was loaded, or could not be."""
+        self._loads.labels(model, "failed" if failed else "loaded").inc()
 
     def saw_request(self, wire: str, status: int, seconds: float) -> None:
         """A request was answered."""

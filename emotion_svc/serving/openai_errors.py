@@ -14,8 +14,8 @@ from starlette.types import Scope
 from emotion_svc.errors import ServiceError
 from emotion_svc.serving.problems import Problem, encode
 
-OPENAI_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/decisions", "/v1/models"})
-"""The wires that speak OpenAI's language, in failures too."""
+_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/decisions", "/v1/models"})
+_MODEL_PATH: Final = "/v1/models/"
 
 
 class Refused(ServiceError):
@@ -61,7 +61,7 @@ OPENAI_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         401: "Keys are asked for, and the request has none that is known.",
         429: "The client comes too often, or has too many requests in flight (see Retry-After).",
         500: "A defect of the service.",
-        503: "The engine is not ready, or there is more work than the service takes (see Retry-After).",
+        503: "The engine or the model is not ready, or there is more work than is answered in time (see Retry-After).",
     }.items()
 }
 """For the OpenAPI document: what may go wrong on each of these wires."""
@@ -80,7 +80,7 @@ OPENAI_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 
 def encode_for(scope: Scope, problem: Problem, status: int, param: str | None = None) -> str:
     """The JSON of a problem's body, in the language of the wire of this request."""
-    if not _is_openai(scope):
+    if not is_openai(scope):
         return encode(problem)
     fault: Literal["invalid_request_error", "server_error"] = (
         "server_error" if status >= 500 else "invalid_request_error"
@@ -89,5 +89,7 @@ def encode_for(scope: Scope, problem: Problem, status: int, param: str | None = 
     return OpenAIErrorBody(error=error).model_dump_json()
 
 
-def _is_openai(scope: Scope) -> bool:
-    return scope["path"] in OPENAI_PATHS
+def is_openai(scope: Scope) -> bool:
+    """Whether a request's wire speaks OpenAI's language, in failures too."""
+    path: str = scope["path"]
+    return path in _PATHS or path.startswith(_MODEL_PATH)

@@ -10,6 +10,7 @@ from emotion_svc.routing.build import create_router
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.keys import Keys
 from emotion_svc.serving.logs import configure_logging
+from emotion_svc.serving.models_file import further_models
 from emotion_svc.serving.server import OnListening, Server, bind, run
 from emotion_svc.serving.traces import tracing_from
 from emotion_svc.serving.workers import Supervisor
@@ -33,7 +34,7 @@ def serve(settings: Settings, on_listening: OnListening) -> None:
 def make_server(settings: Settings, sock: socket.socket, on_listening: OnListening) -> Server:
     """The server of this process. Raises `errors.SetupError`."""
     configure_logging(settings.log_level)
-    app = create_app(create_router(settings), settings, tracing=tracing_from(os.environ))
+    app = create_app(create_router(settings), settings, further_models(settings), tracing=tracing_from(os.environ))
     return Server(app, settings, sock, on_listening)
 
 

@@ -1,16 +1,24 @@
-"""Under which names the model is served: its own, and those that callers already use for another (`model_aliases`)."""
+"""Under which names models are served: their own, and those that callers already use for another."""
 
-from typing import Literal
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, UnknownModel
-from emotion_svc.serving.service import Service
+from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, OPENAI_REFUSALS
+from emotion_svc.serving.registry import Listed, Registry, State
+
+_NAME_PARAMETER: Final[dict[str, Any]] = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "A name of GET /v1/models, slashes and all.",
+}
 
 
 class ServedModel(BaseModel):
-    """A name that a request may carry in `model`. `root` and `digest` are not OpenAI's; `root` is vLLM's."""
+    """A name that a request may carry in `model`. What follows `owned_by` is not OpenAI's; `root` is vLLM's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -19,11 +27,12 @@ class ServedModel(BaseModel):
     created: int = Field(description="When this process began to serve it, in seconds since 1970.")
     owned_by: Literal["emotion_svc"] = "emotion_svc"
     root: str = Field(description="The model that answers under this name.")
-    digest: str = Field(description="Digest of its file.")
+    digest: str | None = Field(description="Digest of its file, while it is ready.")
+    state: State = Field(description="Whether it is ready; what is unloaded is loaded by the next request for it.")
 
 
 class ModelList(BaseModel):
-    """All of them, the model's own name first."""
+    """All of them, the default model's own name first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,48 +40,25 @@ class ModelList(BaseModel):
     data: list[ServedModel]
 
 
-class Names:
-    """The model's own name and its aliases."""
-
-    def __init__(self, service: Service, aliases: tuple[str, ...]) -> None:
-        self._service, self._aliases = service, aliases
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every name, the model's own first.
-
-        Raises:
-            EngineUnavailable: the engine is not ready.
-        """
-        return tuple(dict.fromkeys((self._service.engine.model_name, *self._aliases)))
-
-    def check(self, name: str) -> None:
-        """Lets a served name pass.
-
-        Raises:
-            UnknownModel: nothing is served under this name, which is not repeated, as it could hold anything.
-            EngineUnavailable: the engine is not ready.
-        """
-        if name not in self.all:
-            raise UnknownModel(
-                f"model: there is none of this name ({len(name)} characters); there are {', '.join(self.all)}; others "
-                "can be mapped with the setting model_aliases",
-                "model",
-            )
-
-
-def models_wire(service: Service, names: Names, started: int) -> APIRouter:
-    """`GET /v1/models`. `started` is in seconds since 1970."""
+def models_wire(models: Registry, started: int) -> APIRouter:
+    """`GET /v1/models` and `GET /v1/models/{id}`. `started` is in seconds since 1970."""
     router = APIRouter(tags=["openai"])
 
+    def spell(listed: Listed) -> ServedModel:
+        return ServedModel(id=listed.name, created=started, root=listed.root, digest=listed.digest, state=listed.state)
+
     @router.get("/v1/models", summary="The names that `model` may have", responses=OPENAI_PROBLEMS)
-    async def models() -> ModelList:
-        engine = service.engine
-        return ModelList(
-            data=[
-                ServedModel(id=name, created=started, root=engine.model_name, digest=engine.model_digest)
-                for name in names.all
-            ]
-        )
+    async def list_models() -> ModelList:
+        return ModelList(data=[spell(listed) for listed in models.listed])
+
+    @router.get(
+        "/v1/models/{name:path}",  # the names of the Hub have a slash
+        summary="One of them",
+        # FastAPI is not told of the name: it would document a status that is never sent.
+        openapi_extra={"parameters": [_NAME_PARAMETER]},
+        responses={404: OPENAI_REFUSALS[404], **OPENAI_PROBLEMS},
+    )
+    async def retrieve_model(request: Request) -> ServedModel:
+        return spell(models.describe(request.path_params["name"]))
 
     return router

@@ -1,73 +1,83 @@
-"""What every wire calls: turns in, verdicts out, with admission before and metrics after the engine."""
+"""What every wire calls: turns in, verdicts out. Repeated turns are remembered, the others admitted to an engine."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from emotion_svc.engines.factory import running
-from emotion_svc.errors import EngineUnavailable
 from emotion_svc.routing.router import Router
 from emotion_svc.schema import Timings, Turn, Verdict
-from emotion_svc.serving.limits import Admission
+from emotion_svc.serving.admission import Admission
+from emotion_svc.serving.budget import Budget
+from emotion_svc.serving.cache import turn_key
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.notes import Fact, note
+from emotion_svc.serving.once import Once
+from emotion_svc.serving.registry import Registry
 
 
 class Answered(NamedTuple):
-    """Verdicts in the order of the turns, and the timings of the slowest of them."""
+    """Verdicts in the order of the turns, the timings of the slowest of them, and the router of their model.
+
+    The router may be closed as soon as the caller waits for anything else.
+    """
 
     verdicts: list[Verdict]
     slowest: Timings
+    router: Router
 
 
 class Service:
-    """A router that is sent work only while it is ready, and no more than the service takes."""
+    """The models of the registry, which are sent each turn once, and no more than they answer in time.
 
-    def __init__(self, engine: Router, admission: Admission, metrics: Metrics) -> None:
-        self._engine, self._admission, self._metrics = engine, admission, metrics
-        self._is_ready = False
+    Args:
+        registry: the models.
+        once: what is remembered, and what is under way.
+        admission: the places of those turns that an engine must answer.
+        metrics: sees what was answered.
+    """
+
+    def __init__(self, registry: Registry, once: Once, admission: Admission, metrics: Metrics) -> None:
+        self.models = registry
+        self._once, self._admission, self._metrics = once, admission, metrics
 
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
-        """Ready inside, with the engine started and past its canary. Raises `errors.SetupError`."""
-        async with running(self._engine):
-            self._metrics.saw_engine(self._engine)
-            self._is_ready = True
+        """Ready inside, with the default model started and past its canary. Raises `errors.SetupError`."""
+        async with self.models.ready():
             self._metrics.is_ready()
             try:
                 yield
             finally:
-                self._is_ready = False
                 self._metrics.is_stopping()
 
-    @property
-    def engine(self) -> Router:
-        """The engine, which is the router.
-
-        Raises:
-            EngineUnavailable: it is not ready.
-        """
-        if not self._is_ready:
-            raise EngineUnavailable("the engine is not ready: it is starting or stopping; come back later")
-        return self._engine
-
-    async def classify(self, turns: Sequence[Turn], *, budget_ms: float | None = None) -> Answered:
+    async def classify(
+        self, turns: Sequence[Turn], *, deadline_ms: int | None = None, model: str | None = None
+    ) -> Answered:
         """Verdicts for the turns, in the same order.
 
         Args:
-            turns: the turns.
-            budget_ms: what the request may take, where that is less than the router's deadline.
+            turns: in any number.
+            deadline_ms: how long the answer may take, where that is less than the service allows.
+            model: a name of the registry; the default model for None.
 
         Raises:
-            DeadlineExceeded: no tier answered in time, and none is a safety net.
-            EngineUnavailable: the engine is not ready, or failed.
-            Overloaded: there is more in work than the service takes.
+            UnknownModel: nothing is served under this name.
+            EngineUnavailable: the engine is not ready, or failed; `ModelUnavailable` for one of the further models.
+            Overloaded: there is more in work than the service takes, or than lets it answer in time.
         """
-        engine = self.engine
-        with self._admission.places(len(turns)):
-            verdicts = await engine.classify(turns, budget_ms=budget_ms)
-        answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]))
-        self._metrics.saw_verdicts(*answered)
+        budget = Budget.of(self.models.default.deadline_ms, deadline_ms, len(turns))
+        async with self.models.use(model, budget) as (name, router):
+            keys = [turn_key(name, router.model_digest, turn) for turn in turns]
+
+            async def compute(anew: Sequence[Turn]) -> list[Verdict]:
+                expected_ms = router.expected_ms(len(anew))
+                with self._admission.places(len(anew), expected_ms=expected_ms, budget_ms=budget.left_ms):
+                    return await router.classify(anew, budget_ms=budget.left_ms)
+
+            by_key = await self._once.verdicts(dict(zip(keys, turns, strict=True)), budget, compute)
+        verdicts = [by_key[key] for key in keys]
+        answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]), router)
+        self._metrics.saw_verdicts(answered.verdicts, answered.slowest)
         note(**_facts(answered))
         return answered
 

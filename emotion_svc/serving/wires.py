@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from emotion_svc.config import Settings
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.schema import Answer, Timings, Turn, Verdict
+from emotion_svc.serving.budget import DEADLINE_PARAMETER, asked_deadline_ms
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.problems import ProblemBody
@@ -35,10 +36,11 @@ _PROBLEMS: Final = {
     401: "Keys are asked for, and the request has none that is known.",
     408: "The body did not come in time; nothing was computed.",
     413: "A field, the batch or the body is over its limit; nothing was computed.",
-    422: "The body is no turn; the message names the field and what was expected.",
+    404: "No model is served under the name that was asked for.",
+    422: "The body is no turn, or an option is wrong; the message names the field and what was expected.",
     429: "The client comes too often, or has too many requests in flight (see Retry-After).",
     500: "A defect of the service.",
-    503: "The engine is not ready, or there is more work than the service takes (see Retry-After).",
+    503: "The engine or the model is not ready, or there is more work than is answered in time (see Retry-After).",
 }
 
 
@@ -52,6 +54,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     detail: bool = Field(default=False, description="Answer with the whole verdict instead of the two keys.")
+    model: str | None = Field(default=None, description="A name of GET /v1/models; the default model if left out.")
 
 
 class Answers(BaseModel):
@@ -95,7 +98,7 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
     )
     async def classify(request: Request, options: Annotated[Options, Query()]) -> Response:
         turn = intake.turn(await request.body())
-        answered = await service.classify([turn])
+        answered = await service.classify([turn], deadline_ms=asked_deadline_ms(request), model=options.model)
         return timed_answer(_spell(answered.verdicts[0], options), answered.slowest)
 
     @router.post(
@@ -106,7 +109,7 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
     )
     async def classify_batch(request: Request, options: Annotated[Options, Query()]) -> Response:
         turns = intake.batch(await request.body())
-        answered = await service.classify(turns)
+        answered = await service.classify(turns, deadline_ms=asked_deadline_ms(request), model=options.model)
         return timed_answer(_spell_all(answered, options), answered.slowest)
 
     return router
@@ -129,7 +132,7 @@ def health_wires(service: Service, metrics: Metrics, stopping: Stopping) -> APIR
     async def ready() -> Ready:
         if stopping.has_begun:
             raise EngineUnavailable("the process is about to stop; send work to another")
-        engine = service.engine
+        engine = service.models.default
         return Ready(status="ready", engine=engine.name, model=engine.model_name, model_digest=engine.model_digest)
 
     @router.get(
@@ -171,9 +174,12 @@ def _turn_schema(settings: Settings) -> dict[str, Any]:
 
 
 def takes(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
-    """A request body for the OpenAPI document."""
+    """A request body for the OpenAPI document, and the header that every wire with a body knows."""
     content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "parameters": [DEADLINE_PARAMETER],
+    }
 
 
 def _problems(descriptions: dict[int, str]) -> dict[int | str, dict[str, Any]]:

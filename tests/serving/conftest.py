@@ -1,7 +1,7 @@
 """Apps behind a real uvicorn on a socket of the loopback, and the client that talks to them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -14,6 +14,7 @@ from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.schema import Answer
 from emotion_svc.serving.app import create_app
+from emotion_svc.serving.registry import FurtherModel
 from emotion_svc.serving.server import Server, bind, run
 from tests.serving.process import Process
 
@@ -27,8 +28,14 @@ TABLE = {
 
 
 @contextmanager
-def listening(engine: Engine, settings: Settings, *, tracing: TracerProvider | None = None) -> Iterator[httpx.Client]:
-    app = create_app(engine, settings, tracing=tracing)
+def listening(
+    engine: Engine,
+    settings: Settings,
+    further: Sequence[FurtherModel] = (),
+    *,
+    tracing: TracerProvider | None = None,
+) -> Iterator[httpx.Client]:
+    app = create_app(engine, settings, further, tracing=tracing)
     sock = bind("127.0.0.1", 0)
     urls: list[str] = []
     listens = threading.Event()
@@ -68,8 +75,8 @@ def scripted_engine() -> ScriptedEngine:
 
 @pytest.fixture(scope="package")
 def client(scripted_engine: ScriptedEngine) -> Iterator[httpx.Client]:
-    """A server with the usual limits whose engine answers from `TABLE`."""
-    with listening(scripted_engine, Settings()) as client:
+    """A server with the usual limits whose engine answers from `TABLE`, and is asked every turn: nothing is cached."""
+    with listening(scripted_engine, Settings(cache_bytes=0)) as client:
         yield client
 
 

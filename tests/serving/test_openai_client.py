@@ -100,7 +100,7 @@ def test_the_models(openai: OpenAI) -> None:
     for model in (own, alias):
         assert (model.object, model.owned_by) == ("model", "emotion_svc")
         assert model.created > 1_700_000_000
-        assert model.model_extra == {"root": "scripted", "digest": "0" * 16}
+        assert model.model_extra == {"root": "scripted", "digest": "0" * 16, "state": "ready"}
 
 
 def test_a_model_is_called_by_any_name_that_the_settings_map(serve: Callable[..., httpx.Client]) -> None:

@@ -1,0 +1,177 @@
+"""Who goes into which pass: single turns first, long calls in turns, and what is expected of the time."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import pytest_asyncio
+
+from emotion_svc.engines.batching import Batcher
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.schema import Turn, Verdict
+
+PASS = 4
+
+
+class Steps:
+    """A computation that does one pass when it is told to, and remembers what was in each."""
+
+    def __init__(self) -> None:
+        self.go, self.began = threading.Semaphore(0), threading.Semaphore(0)
+        self.passes: list[list[str]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, turns: Sequence[Turn]) -> list[Verdict]:
+        self.passes.append([turn.response for turn in turns])
+        self.began.release()
+        assert self.go.acquire(timeout=30)
+        if self.error is not None:
+            raise self.error
+        engine = ScriptedEngine()
+
+        async def answer() -> list[Verdict]:
+            await engine.start()
+            return await engine.classify(turns)
+
+        return asyncio.run(answer())
+
+    async def step(self) -> None:
+        """Ends the pass that runs and waits until the next has begun."""
+        self.go.release()
+        await asyncio.to_thread(self.began.acquire, timeout=30)
+
+
+@pytest.fixture
+def steps() -> Steps:
+    return Steps()
+
+
+@pytest_asyncio.fixture
+async def batcher(steps: Steps) -> AsyncIterator[Batcher]:
+    batcher = Batcher(steps, PASS)
+    yield batcher
+    steps.go.release(100)
+    await batcher.close()
+
+
+def turns(name: str, count: int = 1) -> list[Turn]:
+    names = [name] if count == 1 else [f"{name}{number}" for number in range(count)]
+    return [Turn(previous_question="", previous_answer="", response=one) for one in names]
+
+
+async def ask(batcher: Batcher, name: str, count: int = 1) -> "asyncio.Task[list[Verdict]]":
+    """A call that stands in its line."""
+    task = asyncio.create_task(batcher.classify(turns(name, count)))
+    await asyncio.sleep(0)
+    return task
+
+
+async def begin(batcher: Batcher, steps: Steps) -> "asyncio.Task[list[Verdict]]":
+    """A pass with one turn runs from now on."""
+    task = await ask(batcher, "first")
+    await asyncio.to_thread(steps.began.acquire, timeout=30)
+    return task
+
+
+async def test_a_single_turn_overtakes_a_long_call_that_has_begun(batcher: Batcher, steps: Steps) -> None:
+    long = await ask(batcher, "long", 10)
+    await asyncio.to_thread(steps.began.acquire, timeout=30)
+    single = await ask(batcher, "single")
+    await steps.step()
+    assert steps.passes == [["long0", "long1", "long2", "long3"], ["single", "long4", "long5", "long6"]]
+    await steps.step()
+    assert len(await single) == 1
+    assert not long.done()
+    steps.go.release(10)
+    assert len(await long) == 10
+
+
+async def test_a_long_call_gets_on_however_many_single_turns_wait(batcher: Batcher, steps: Steps) -> None:
+    await begin(batcher, steps)
+    long = await ask(batcher, "long", 2)
+    for number in range(9):
+        await ask(batcher, f"s{number}")
+    for _ in range(2):
+        await steps.step()
+    assert steps.passes[1:] == [["s0", "s1", "s2", "long0"], ["s3", "s4", "s5", "long1"]]
+    await steps.step()
+    assert len(await long) == 2
+    assert steps.passes[3] == ["s6", "s7", "s8"]
+
+
+async def test_long_calls_take_turns_so_that_a_short_one_is_soon_done(batcher: Batcher, steps: Steps) -> None:
+    await begin(batcher, steps)
+    await ask(batcher, "long", 100)
+    short = await ask(batcher, "short", 3)
+    for _ in range(3):
+        await steps.step()
+    assert steps.passes[1:3] == [["long0", "long1", "long2", "long3"], ["short0", "short1", "short2", "long4"]]
+    assert len(await short) == 3
+
+
+async def test_verdicts_of_a_call_in_pieces_come_in_order_and_say_how_long_each_waited(
+    batcher: Batcher, steps: Steps
+) -> None:
+    steps.go.release(10)
+    verdicts = await batcher.classify(turns("long", 10))
+    assert [name for each in steps.passes for name in each] == [f"long{number}" for number in range(10)]
+    waited = [verdict.timings.queue_ms for verdict in verdicts]
+    assert waited == sorted(waited)
+    assert waited[0] < waited[4] < waited[8]
+
+
+async def test_what_is_left_of_a_call_whose_caller_has_gone_is_skipped(batcher: Batcher, steps: Steps) -> None:
+    await begin(batcher, steps)
+    gone, kept = await ask(batcher, "gone", 10), await ask(batcher, "kept", 2)
+    await steps.step()
+    gone.cancel()
+    await asyncio.wait({gone})
+    await steps.step()
+    assert steps.passes[1:] == [["gone0", "gone1", "gone2", "gone3"], ["kept0", "kept1"]]
+    steps.go.release(1)
+    assert len(await kept) == 2
+
+
+async def test_a_failure_is_told_to_every_caller_of_the_pass_and_the_next_pass_is_made(
+    batcher: Batcher, steps: Steps
+) -> None:
+    await begin(batcher, steps)
+    callers = [await ask(batcher, "a"), await ask(batcher, "long", 9)]
+    await steps.step()
+    steps.error = RuntimeError("broken")
+    later = await ask(batcher, "later")
+    await steps.step()
+    steps.error = None
+    steps.go.release(1)
+    for caller in callers:
+        with pytest.raises(RuntimeError, match="broken"):
+            await caller
+    assert len(await later) == 1
+    assert steps.passes[2:] == [["later"]]
+
+
+async def test_nothing_is_expected_of_an_idle_batcher(batcher: Batcher, steps: Steps) -> None:
+    assert batcher.expected_ms(1) == batcher.expected_ms(256) == 0.0
+    steps.go.release(10)
+    await batcher.classify(turns("a", 10))
+    assert batcher.expected_ms(1) == 0.0
+
+
+async def test_the_more_stands_before_a_call_the_longer_it_is_expected_to_take(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(3)
+    await batcher.classify(turns("warm", 12))
+    for _ in range(3):
+        steps.began.acquire()
+    await begin(batcher, steps)
+    expected = [batcher.expected_ms(1)]
+    for number in range(8):
+        await ask(batcher, f"s{number}")
+        expected.append(batcher.expected_ms(1))
+    assert expected == sorted(expected)
+    assert expected[-1] > expected[0] > 0
+    alone = batcher.expected_ms(1)
+    await ask(batcher, "long", 200)
+    behind_long = batcher.expected_ms(1)
+    assert alone < behind_long < 2 * alone  # a place in each pass, and not the 200 turns
+    assert batcher.expected_ms(100) > 5 * behind_long

@@ -1,0 +1,198 @@
+"""The time that a request has: the setting, the header, and what happens to work that cannot be done in time."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotion_svc.config import Settings
+from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.errors import Overloaded
+from emotion_svc.routing.router import Router
+from emotion_svc.schema import Turn, Verdict
+from emotion_svc.serving.admission import Admission
+from emotion_svc.serving.app import create_app
+from emotion_svc.serving.budget import TURNS_PER_DEADLINE, Budget
+from emotion_svc.serving.metrics import Metrics
+from tests.serving.test_chat import LINES, MODEL, REQUEST
+from tests.serving.test_decisions import RIGHT
+
+TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
+BODIES: dict[str, Any] = {
+    "/v1/classify": TURN,
+    "/v1/classify/batch": {"turns": [TURN]},
+    "/v1/chat/completions": REQUEST,
+    "/v1/decisions": {"model": MODEL, "input": LINES, "questions": [RIGHT]},
+}
+EVERY_WIRE = pytest.mark.parametrize("path", BODIES)
+
+
+class Busy(ScriptedEngine):
+    """Says how long a turn takes, and remembers what it was asked."""
+
+    def __init__(self, expected_ms: float = 0.0) -> None:
+        super().__init__()
+        self._expected_ms = expected_ms
+
+    def expected_ms(self, turns: int) -> float:
+        return turns * self._expected_ms
+
+
+@asynccontextmanager
+async def app_of(engine: ScriptedEngine | Router, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(engine, Settings(**settings))
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        yield client
+
+
+def asking_for(deadline_ms: object) -> dict[str, str]:
+    return {"x-deadline-ms": str(deadline_ms)}
+
+
+@EVERY_WIRE
+async def test_what_cannot_be_answered_in_time_is_refused_at_once(path: str) -> None:
+    engine = Busy(expected_ms=40)
+    async with app_of(engine) as client:
+        assert (await client.post(path, json=BODIES[path])).status_code == 200
+        body = json.loads(
+            json.dumps(BODIES[path], ensure_ascii=False).replace("Xin chào!", "Chào!").replace("Chính xác", "Đúng")
+        )
+        refused = await client.post(path, json=body, headers=asking_for(39))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    error = refused.json()["error"]
+    assert error.get("kind", error.get("code")) == "overloaded"
+    assert "would take 40 ms; it may take 39 ms" in error["message"]
+    assert len(engine.seen) == 2  # the canary and the first one
+
+
+async def test_the_header_lowers_the_deadline_and_never_raises_it() -> None:
+    async with app_of(Busy(expected_ms=60), cache_bytes=0) as client:
+        for asked, status in ((100_000, 503), (59, 503), (None, 503)):
+            headers = {} if asked is None else asking_for(asked)
+            assert (await client.post("/v1/classify", json=TURN, headers=headers)).status_code == status
+    async with app_of(Busy(expected_ms=60), deadline_ms=80, cache_bytes=0) as client:
+        for asked, status in ((100_000, 200), (59, 503), (None, 200)):
+            headers = {} if asked is None else asking_for(asked)
+            assert (await client.post("/v1/classify", json=TURN, headers=headers)).status_code == status
+
+
+@EVERY_WIRE
+@pytest.mark.parametrize("sent", ["0", "-1", "1.5", "1e3", "fast", "", "9" * 10, "5 0", "0x10"])
+def test_a_wrong_header_is_refused_and_what_was_expected_is_told(client: httpx.Client, path: str, sent: str) -> None:
+    answer = client.post(path, json=BODIES[path], headers=asking_for(sent))
+    assert answer.status_code == (422 if path.startswith("/v1/classify") else 400)
+    assert answer.json()["error"]["message"] == (
+        "X-Deadline-Ms: expected a whole number of milliseconds, at least 1 and of at most 9 digits, found "
+        f"{len(sent)} characters that are none"
+    )
+
+
+@EVERY_WIRE
+def test_the_header_is_in_the_document(client: httpx.Client, path: str) -> None:
+    parameters = client.get("/openapi.json").json()["paths"][path]["post"]["parameters"]
+    [header] = [parameter for parameter in parameters if parameter["in"] == "header"]
+    assert (header["name"], header["schema"]) == ("X-Deadline-Ms", {"type": "integer", "minimum": 1})
+
+
+class Told(Router):
+    """A router that remembers its budgets."""
+
+    budgets: list[float | None]
+
+    async def classify(self, turns: Sequence[Turn], *, budget_ms: float | None = None) -> list[Verdict]:
+        self.budgets.append(budget_ms)
+        return await super().classify(turns, budget_ms=budget_ms)
+
+
+async def test_what_is_left_is_handed_down_and_a_batch_has_more() -> None:
+    router = Told.around(ScriptedEngine(), deadline_ms=5_000)
+    assert isinstance(router, Told)
+    router.budgets = []
+    turns = [TURN | {"response": f"Chào {number}"} for number in range(2 * TURNS_PER_DEADLINE + 1)]
+    async with app_of(router, cache_bytes=0) as client:
+        router.budgets.clear()
+        await client.post("/v1/classify", json=TURN)
+        await client.post("/v1/classify", json=TURN, headers=asking_for(2_000))
+        await client.post("/v1/classify/batch", json={"turns": turns})
+        await client.post("/v1/classify/batch", json={"turns": turns}, headers=asking_for(9_000))
+    for left, allowed in zip(router.budgets, (5_000, 2_000, 15_000, 9_000), strict=True):
+        assert left is not None
+        assert allowed - 1_000 < left <= allowed
+
+
+@given(
+    deadline_ms=st.integers(1, 1_000),
+    asked_ms=st.none() | st.integers(1, 10**9),
+    turns=st.integers(0, 1_000),
+    more=st.integers(0, 1_000),
+)
+def test_a_budget_is_never_raised_by_the_caller_and_never_shrinks_with_more_turns(
+    deadline_ms: int, asked_ms: int | None, turns: int, more: int
+) -> None:
+    def budget(asked_ms: int | None, turns: int) -> Budget:
+        return Budget.of(deadline_ms, asked_ms, turns, clock=lambda: 7.0)
+
+    own, asked = budget(None, turns), budget(asked_ms, turns)
+    assert own.total_ms == deadline_ms * max(1, -(-turns // TURNS_PER_DEADLINE))
+    assert asked.total_ms == (own.total_ms if asked_ms is None else min(own.total_ms, asked_ms))
+    assert asked.total_ms <= budget(asked_ms, turns + more).total_ms
+    assert asked.left_ms == pytest.approx(asked.total_ms, abs=1e-3)
+    assert asked.covers(asked)
+
+
+def test_places_are_free_again_after_a_failure() -> None:
+    admission = Admission(1, Metrics())
+    with pytest.raises(RuntimeError, match="engine"), admission.places(1):
+        raise RuntimeError("engine")
+    with admission.places(1), pytest.raises(Overloaded), admission.places(1):
+        pytest.fail("there was no place")
+
+
+def test_a_refusal_says_after_which_time_there_may_be_room() -> None:
+    with pytest.raises(Overloaded) as raised, Admission(1, Metrics()).places(1, expected_ms=2_300, budget_ms=50):
+        pytest.fail("there was no time")
+    assert raised.value.retry_after_s == 3
+
+
+def test_a_refusal_is_decided_in_far_under_a_millisecond() -> None:
+    admission, refused = Admission(512, Metrics()), 0
+    began = time.perf_counter()
+    for _ in range(1_000):
+        try:
+            with admission.places(1, expected_ms=60, budget_ms=50):
+                pytest.fail("there was no time")
+        except Overloaded:
+            refused += 1
+    assert refused == 1_000
+    assert (time.perf_counter() - began) / refused < 0.5e-3
+
+
+async def test_a_single_turn_is_answered_while_a_long_batch_is_worked_on(serve: Callable[..., httpx.Client]) -> None:
+    """With the shipped model: a full batch takes many passes, and single turns overtake it."""
+    from emotion_svc.engines.embedded import EmbeddedEngine
+
+    client = serve(EmbeddedEngine(), deadline_ms=10_000)
+    turns = [TURN | {"response": f"Bạn số {number} giỏi quá!"} for number in range(256)]
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=60) as http:
+        began = time.perf_counter()
+        batch = asyncio.create_task(http.post("/v1/classify/batch", json={"turns": turns}))
+        single_s: list[float] = []
+        in_time = 0
+        while not batch.done():
+            asked = time.perf_counter()
+            answer = await http.post("/v1/classify", json=TURN | {"response": f"Chào {len(single_s)}"})
+            assert answer.status_code == 200
+            single_s.append(time.perf_counter() - asked)
+            in_time += not batch.done()
+        batch_s = time.perf_counter() - began
+        assert (await batch).status_code == 200
+    assert in_time >= 5
+    assert sorted(single_s)[len(single_s) // 2] < batch_s / 5
