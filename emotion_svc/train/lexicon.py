@@ -60,6 +60,19 @@ class Reaction(_Line):
     emotion: Family
 
 
+class Quiz(_Line):
+    """One line of `train_data/exercises/quiz.jsonl`: a question that the lexicon cannot make.
+
+    `fact_en` has checkable answers in English; `practice` asks about the child, to be answered in English;
+    `fact_vi` (a quiz in Vietnamese) and `opinion` (small talk) are no English exercises.
+    """
+
+    kind: Literal["fact_en", "fact_vi", "practice", "opinion"]
+    question: Text
+    right: tuple[Text, ...]
+    wrong: tuple[Text, ...]
+
+
 class Category(_Line):
     """How "one animal" is said."""
 
@@ -75,6 +88,7 @@ class Knowledge(NamedTuple):
     manners: dict[str, list[str]]
     reactions: dict[str, list[Reaction]]
     categories: dict[str, Category]
+    quiz: dict[str, list[Quiz]]
 
 
 def load_knowledge(train_data: Path) -> Knowledge:
@@ -89,6 +103,9 @@ def load_knowledge(train_data: Path) -> Knowledge:
     manners: defaultdict[str, list[str]] = defaultdict(list)
     for manner in read_rows(train_data / "exercises/answers.jsonl", Manner):
         manners[manner.kind].append(manner.answer)
+    quiz: defaultdict[str, list[Quiz]] = defaultdict(list)
+    for row in read_rows(train_data / "exercises/quiz.jsonl", Quiz):
+        quiz[row.kind].append(row)
     reactions: defaultdict[str, list[Reaction]] = defaultdict(list)
     for path in sorted((train_data / "verdicts").glob("*.jsonl")):
         for reaction in read_rows(path, Reaction):
@@ -101,4 +118,5 @@ def load_knowledge(train_data: Path) -> Knowledge:
         dict(manners),
         dict(reactions),
         {name: Category.model_validate(entry) for name, entry in categories.items()},
+        dict(quiz),
     )

@@ -61,6 +61,7 @@ def texts_of(lines: Lines) -> list[str]:
         for word in lines.knowledge.words:
             texts += [word.en, *word.sentence, word.clue or "", *word.vi, *word.ear] * 2
         texts += [form for forms in lines.knowledge.forms.values() for form in forms]
+        texts += [text for rows in lines.knowledge.quiz.values() for q in rows for text in (q.question, *q.right)]
         texts += [r.response for reactions in lines.knowledge.reactions.values() for r in reactions]
     return texts
 
