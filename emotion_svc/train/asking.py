@@ -156,8 +156,8 @@ class Asker:
     def _any_word(self, rng: random.Random) -> str:
         if rng.random() < 0.4:
             return "".join(rng.choice(_ONSETS) + rng.choice(_RIMES) for _ in range(rng.choice([1, 2, 2])))
-        words = [w for w in re.findall(r"[a-z]+", rng.choice(self.knowledge.words).sentence[0].lower()) if len(w) > 2]
-        return rng.choice(words or ["yes"])
+        sentence = _plain(rng.choice(self.knowledge.words).sentence[0])
+        return rng.choice([word for word in sentence.split() if word.isalpha() and len(word) > 2] or ["yes"])
 
     def _ask_letter(self, rng: random.Random) -> Asked:
         """Something of a category that begins with a letter."""
