@@ -16,7 +16,6 @@ from emotion_svc.errors import SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example, ResponseExample
-from emotion_svc.train.baseline import NgramBaseline
 from emotion_svc.train.batches import Batcher
 from emotion_svc.train.calibrate import calibrate
 from emotion_svc.train.checkpoint import write_checkpoint
@@ -26,6 +25,7 @@ from emotion_svc.train.export import export_onnx
 from emotion_svc.train.lexicon import Knowledge, load_knowledge
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.samples import Corpus, Sample, make_epoch
+from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
 from emotion_svc.train.trainer import LOG_FILE, STATE_FILE, Trainer
 
@@ -119,9 +119,7 @@ class Run:
     def _epochs(self) -> "_Epochs":
         lines, data = self._lines, self.config.data
         exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
-        teacher = None
-        if data.teacher_share or data.crops:
-            teacher = NgramBaseline().fit(lines.turns, lines.responses).families
+        teacher = NgramTeacher(lines.turns, lines.responses) if data.teacher_share or data.crops else None
         return _Epochs(Corpus(lines.turns, lines.responses, exercises, teacher), self.config)
 
     def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
