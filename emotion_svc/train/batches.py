@@ -28,6 +28,10 @@ class Batch(NamedTuple):
     weight: Tensor
     learn_score: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 class Batcher:
     """Makes batches of samples of like length, so that little is padded."""
@@ -53,16 +57,8 @@ class Batcher:
     ) -> Iterator[Batch]:
         """All samples once, in batches of like length, the batches in random order."""
         prompts = self.encode(samples, bpe_dropout, random.Random(int(rng.integers(2**63))))
-        # Sorted by length in windows of 32 batches: little padding, and batches still mix kinds of samples.
-        window = size * 32
-        order = [
-            place
-            for start in range(0, len(samples), window)
-            for place in sorted(range(start, min(start + window, len(samples))), key=lambda i: len(prompts[i]))
-        ]
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
-        for group in rng.permutation(len(groups)):
-            yield self.make([samples[i] for i in groups[group]], [prompts[i] for i in groups[group]], rng)
+        for group in like_lengths([len(prompt) for prompt in prompts], size, rng):
+            yield self.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 
     def make(self, samples: Sequence[Sample], prompts: Sequence[list[int]], rng: np.random.Generator) -> Batch:
         """One batch, in the given order."""
@@ -85,6 +81,22 @@ class Batcher:
             torch.tensor([s.weight for s in samples]),
             torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
         )
+
+
+def like_lengths(lengths: Sequence[int], size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """All places once, in groups of `size` (the last may be smaller), the groups in random order.
+
+    Sorted by length in windows of 32 groups: little is padded, and a group still mixes kinds of samples.
+    """
+    window = size * 32
+    order = [
+        place
+        for start in range(0, len(lengths), window)
+        for place in sorted(range(start, min(start + window, len(lengths))), key=lengths.__getitem__)
+    ]
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    for group in rng.permutation(len(groups)):
+        yield groups[group]
 
 
 def label_target(sample: Sample) -> list[float]:

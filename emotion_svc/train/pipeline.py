@@ -19,15 +19,16 @@ from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.train.batches import Batcher
 from emotion_svc.train.calibrate import calibrate
 from emotion_svc.train.checkpoint import write_checkpoint
-from emotion_svc.train.config import DataConfig, TrainConfig
+from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.export import export_onnx
 from emotion_svc.train.lexicon import Knowledge, load_knowledge
+from emotion_svc.train.loop import LOG_FILE, STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.samples import Corpus, Sample, make_epoch
 from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
-from emotion_svc.train.trainer import LOG_FILE, STATE_FILE, Trainer
+from emotion_svc.train.trainer import Trainer
 
 
 class Lines(NamedTuple):
@@ -98,8 +99,8 @@ class Run:
         settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         return tokenizer
 
-    def train(self, *, progress: bool = True) -> Decoder:
-        """Trains, or goes on with a stopped run; returns the averaged network."""
+    def train(self, device: torch.device | None = None, *, progress: bool = True) -> Decoder:
+        """Trains on `device` (the CPU by default), or goes on with a stopped run; returns the averaged network."""
         shape = self.config.model
         model = Decoder(
             Shape(
@@ -111,16 +112,19 @@ class Run:
             ),
             self.config.optim.dropout,
         )
-        trainer = Trainer(model, self.batcher, self.slots, self._epochs(), self._dev, self.config, self._out)
+        trainer = Trainer(
+            model,
+            self.batcher,
+            self.slots,
+            Epochs(self._lines, self.config),
+            self._dev,
+            self.config,
+            self._out,
+            device or torch.device("cpu"),
+        )
         trainer.resume()
         trainer.run(progress=progress)
-        return trainer.average
-
-    def _epochs(self) -> "_Epochs":
-        lines, data = self._lines, self.config.data
-        exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
-        teacher = NgramTeacher(lines.turns, lines.responses) if data.teacher_share or data.crops else None
-        return _Epochs(Corpus(lines.turns, lines.responses, exercises, teacher), self.config)
+        return trainer.average.cpu()
 
     def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
         """Writes checkpoint, int8 graph and, where there are held-out turns, the calibration to `model/`."""
@@ -131,14 +135,18 @@ class Run:
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
 
 
-class _Epochs:
+class Epochs:
     """Makes an epoch's samples from (seed, epoch), and keeps the last, which is asked for again."""
 
-    def __init__(self, corpus: Corpus, config: TrainConfig) -> None:
-        self._corpus, self._config = corpus, config
+    def __init__(self, lines: Lines, config: TrainConfig | FinetuneConfig) -> None:
+        data = config.data
+        exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
+        teacher = NgramTeacher(lines.turns, lines.responses) if data.teacher_share or data.crops else None
+        self._corpus, self._config = Corpus(lines.turns, lines.responses, exercises, teacher), config
         self._last: tuple[int, list[Sample]] | None = None
 
     def __call__(self, epoch: int) -> list[Sample]:
+        """The samples of one epoch."""
         if self._last is None or self._last[0] != epoch:
             rng = random.Random(self._config.seed * 10_007 + epoch)
             self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng)
