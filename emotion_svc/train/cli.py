@@ -101,7 +101,8 @@ def _finetune(
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
     run = FinetuneRun(init, settings, lines, dev, out)
     verdicts = run.write(run.train(on, progress=sys.stderr.isatty()), settings.data.dev)
-    write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines)
+    if verdicts:
+        write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines)
     plot_log(out / LOG_FILE, out / "log.png")
     typer.echo(f"model: {out / 'model'}; serve it with: emotion-svc serve --engine vllm --model {out / 'model'}")
 

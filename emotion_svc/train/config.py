@@ -138,7 +138,9 @@ def load_config(path: Path, kind: type[Config]) -> Config:
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise SetupError(f"training configuration '{path}' does not exist") from error
+        raise SetupError(
+            f"training configuration '{path}' does not exist; run this in a checkout of the project, or give --config"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"training configuration '{path}' is no valid TOML: {error}") from error
     except ValidationError as error:

@@ -4,6 +4,7 @@ The messages are those that `engines/vllm.py` will send, token for token; what i
 will ask for (`choices.py`).
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -139,7 +140,8 @@ class FinetuneRun:
         self.checkpoint = load_checkpoint(init, prompts=prompts)
         self._config, self._lines, self._dev, self._out, self._prompts = config, lines, dev, out, prompts
         settings = out / "config.json"
-        same = f"{self.checkpoint.digest} {self.checkpoint.prompt.digest}\n{config.model_dump_json(indent=2)}"
+        begun = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest} | config.model_dump()
+        same = json.dumps(begun, indent=2)
         if settings.exists() and settings.read_text("utf-8") == same:
             return
         out.mkdir(parents=True, exist_ok=True)

@@ -157,6 +157,7 @@ def test_the_output_is_a_plain_model_directory_with_the_name_of_its_base(
     assert after.chat_template == before.chat_template
     assert after("Chính xác, cat đó!").input_ids == before("Chính xác, cat đó!").input_ids
     assert model_name(directory) == model_name(base) == "someone-tiny"
+    assert not (finished[0] / "adapter").exists()
 
 
 def test_what_is_written_is_what_was_scored_and_calibrated(finished: tuple[Path, list[Verdict]]) -> None:
@@ -297,3 +298,10 @@ def test_one_command_makes_a_model_with_its_card(base: Path, tmp_path: Path) -> 
     assert "base_model: someone-tiny" in card
     assert "low-rank adapters (rank 16" in card
     assert (tmp_path / "out" / "log.png").exists()
+
+
+def test_outside_of_a_checkout_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["train"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "'train_data/pika.toml' does not exist; run this in a checkout of the project" in done.stderr
