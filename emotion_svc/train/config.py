@@ -48,6 +48,7 @@ class AugmentConfig(_Section):
     no_diacritics: Share = 0.05
     no_final_punctuation: Share = 0.2
     borrowed_context: Share = 0.6
+    unknown_word: Share = 0.3
 
 
 class ModelConfig(_Section):

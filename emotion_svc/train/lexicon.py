@@ -2,12 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from emotion_svc.data import read_rows
+from emotion_svc.decoding.comparison import Entry, Wordbook
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 
@@ -89,6 +91,14 @@ class Knowledge(NamedTuple):
     reactions: dict[str, list[Reaction]]
     categories: dict[str, Category]
     quiz: dict[str, list[Quiz]]
+
+
+def wordbook_of(words: Iterable[Word]) -> Wordbook:
+    """What goes with the model of the lexicon."""
+    return Wordbook(
+        Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
+        for w in words
+    )
 
 
 def load_knowledge(train_data: Path) -> Knowledge:

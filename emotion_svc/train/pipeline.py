@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from emotion_svc.data import read_examples, read_responses
+from emotion_svc.decoding.comparison import WORDBOOK_FILE
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.slots import Slots, find_slots
 from emotion_svc.decoding.tokens import TurnTokenizer
@@ -22,7 +23,7 @@ from emotion_svc.train.checkpoint import write_checkpoint
 from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.export import export_onnx
-from emotion_svc.train.lexicon import Knowledge, load_knowledge
+from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
 from emotion_svc.train.loop import LOG_FILE, STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.samples import Corpus, Sample, make_epoch
@@ -83,8 +84,8 @@ class Run:
         self.tokenizer: Tokenizer = self._begin()
         index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
         self.slots: Slots = find_slots(self.tokenizer, index)
-        tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
-        self.batcher = Batcher(tokens, self.slots, label_noise=config.optim.label_noise)
+        self._tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
+        self.batcher = Batcher(self._tokens, self.slots, label_noise=config.optim.label_noise)
 
     def _begin(self) -> Tokenizer:
         """The tokenizer: of a run with the same settings that was stopped, else a new one; the old run's state goes."""
@@ -96,6 +97,9 @@ class Run:
             (self._out / name).unlink(missing_ok=True)
         tokenizer = train_tokenizer(texts_of(self._lines), self.config.model.vocab)
         tokenizer.save(str(saved))
+        (self._out / WORDBOOK_FILE).unlink(missing_ok=True)
+        if self._lines.knowledge:
+            wordbook_of(self._lines.knowledge.words).save(self._out)
         settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         return tokenizer
 
@@ -131,6 +135,7 @@ class Run:
         directory = self._out / "model"
         (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # it is the old files'
         write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
+        self._tokens.wordbook.save(directory)
         export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
 

@@ -108,7 +108,7 @@ class Trainer(Loop[Batch]):
     def _batches(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng((self._config.seed, epoch))
         samples = self._epoch_samples(epoch)
-        return self._batcher.batches(samples, self._config.optim.batch, self._config.augment.bpe_dropout, rng)
+        return self._batcher.batches(samples, self._config.optim.batch, self._config.augment, rng)
 
     def _train_step(self, batch: Batch, done: float) -> float:
         optim = self._config.optim
