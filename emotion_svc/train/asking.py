@@ -110,10 +110,10 @@ class Asker:
                 wrong = [en, *word.confused, self._sibling(word, rng).en]
             case "plural":
                 right = [word.plural or ""]
-                wrong = [en, *{en + "s", en + "es", en + "ies"} - {word.plural}, self._sibling(word, rng).en]
+                wrong = [en, *sorted({en + "s", en + "es", en + "ies"} - {word.plural}), self._sibling(word, rng).en]
             case "past":
                 right = [word.past or ""]
-                wrong = [en, *{en + "ed", en + "s", en + "ing"} - {word.past}]
+                wrong = [en, *sorted({en + "ed", en + "s", en + "ing"} - {word.past})]
                 wrong += [v.past for v in [rng.choice(self._having["past"])] if v.past and v.past != word.past]
             case "complete":
                 values["gapped"] = self._gap(word) or ""

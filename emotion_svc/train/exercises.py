@@ -15,6 +15,11 @@ from emotion_svc.taxonomy import Family
 from emotion_svc.train.asking import NUMBERS_VI, Asked, Asker, fill
 from emotion_svc.train.lexicon import Knowledge, Quiz, Reaction
 
+_EARLY_TALK: Final = 0.16
+_LATE_TALK: Final = 0.35
+_LATE_ENGLISH: Final = 0.5
+"""Shares: of small talk among exercises, early and late, and of answers in English to it, late."""
+
 _NO_EXERCISE: Final = {
     "no_vi_math": 2, "no_opinion_en": 4, "no_talk": 8, "no_riddle_vi": 2, "no_invite": 3, "fact_vi": 4, "opinion": 4,
 }  # fmt: skip
@@ -51,10 +56,13 @@ class ExerciseMaker:
                 row = Reaction(response=response.response, verdict=verdict, emotion=response.emotion)
                 self._pool[verdict].append(row)
 
-    def make(self, rng: random.Random) -> Exercise:
-        """One exercise, or small talk that looks like one (about one in six)."""
-        if rng.random() < 0.16:
-            return self._no_exercise(rng)
+    def make(self, rng: random.Random, *, late: bool = False) -> Exercise:
+        """One exercise, or small talk that looks like one: about one in six, and `late` in the training one in three.
+
+        At first the rare right answers have to be learnt; later, that English words alone make no exercise.
+        """
+        if rng.random() < (_LATE_TALK if late else _EARLY_TALK):
+            return self._no_exercise(rng, late=late)
         asked = self._asker.ask(rng)
         kind = rng.random()
         m = self.knowledge.manners
@@ -96,7 +104,7 @@ class ExerciseMaker:
         response = fill(reaction.response, word=asked.word, vi=asked.vi, said=said)
         return Exercise(asked.question, answer, response, {reaction.emotion: 1.0}, float(score))
 
-    def _no_exercise(self, rng: random.Random) -> Exercise:
+    def _no_exercise(self, rng: random.Random, *, late: bool) -> Exercise:
         kind = rng.choices([*_NO_EXERCISE], [*_NO_EXERCISE.values()])[0]
         if kind in ("fact_vi", "opinion"):
             return self._no_english(rng.choice(self.knowledge.quiz[kind]), rng)
@@ -108,6 +116,8 @@ class ExerciseMaker:
         if kind == "no_vi_math":
             answer = self._wrapped(NUMBERS_VI[a + b] if rng.random() < 0.6 else str(rng.randrange(2, 19)), rng)
             reactions = self._reactions[rng.choice(["right", "wrong", "none"])]
+        elif late and rng.random() < _LATE_ENGLISH:
+            answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
         elif kind == "no_invite":
             answer = rng.choice(m[rng.choice(["yes", "no", "chat"])])
         else:
@@ -134,3 +144,10 @@ class ExerciseMaker:
 
 def _case(text: str, rng: random.Random) -> str:
     return text if rng.random() < 0.15 else text.lower()
+
+
+def _part(sentence: str, rng: random.Random) -> str:
+    """Some words in a row of a sentence, as speech recognition writes them."""
+    words = sentence.rstrip(".!?").lower().split()
+    start = rng.randrange(max(1, len(words) - 2))
+    return " ".join(words[start : start + rng.randrange(2, 6)])

@@ -154,5 +154,6 @@ class Epochs:
         """The samples of one epoch."""
         if self._last is None or self._last[0] != epoch:
             rng = random.Random(self._config.seed * 10_007 + epoch)
-            self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng)
+            late = 3 * epoch >= 2 * self._config.optim.epochs
+            self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng, late=late)
         return self._last[1]

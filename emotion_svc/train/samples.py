@@ -48,8 +48,10 @@ class Corpus(NamedTuple):
     teacher: NgramTeacher | None = None
 
 
-def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random) -> list[Sample]:
-    """The samples of one epoch, shuffled and varied."""
+def make_epoch(
+    corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random, *, late: bool = False
+) -> list[Sample]:
+    """The samples of one epoch, shuffled and varied; `late` in the training, more exercises are none."""
     samples = [from_turn(turn) for turn in corpus.turns for _ in range(data.turn_repeats)]
     pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
     teacher = corpus.teacher
@@ -64,7 +66,7 @@ def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: ra
         if joined is not None:
             samples.append(in_context(joined, corpus.turns, augment.borrowed_context, rng))
     if corpus.exercises is not None:
-        samples += [Sample(*corpus.exercises.make(rng), EXERCISE_WEIGHT) for _ in range(data.exercises)]
+        samples += [Sample(*corpus.exercises.make(rng, late=late), EXERCISE_WEIGHT) for _ in range(data.exercises)]
     samples = [vary(sample, augment, rng) for sample in samples]
     if teacher is not None:
         said = [*(r.response for r in pool), *(t.previous_question for t in corpus.turns if t.previous_question)]
