@@ -24,8 +24,8 @@ between the robot Pika and a child, which face Pika wears and whether the child 
 `{{"emotion":"playful","learn_score":false}}`. Its tokenizer writes the answer in four tokens, two of them forced.
 
 Behind the child's answer the prompt (`prompts/pika.toml`) shows two marks that say how it compares with the question
-(repeated, spelled, a meaning in `wordbook.json`, …): they are made by code, so ask this model through emotion_svc, whose
-engines make them alike, and not by a prompt of your own.
+(repeated, spelled, a meaning in `wordbook.json`, …): they are made by code, so ask this model through emotion_svc,
+whose engines make them alike, and not by a prompt of your own.
 
 ## Intended use
 Choosing an animation and counting right answers in a language-learning toy for Vietnamese children of 5 to 10. It

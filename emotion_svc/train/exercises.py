@@ -18,7 +18,9 @@ from emotion_svc.train.lexicon import Knowledge, Quiz, Reaction
 _EARLY_TALK: Final = 0.16
 _LATE_TALK: Final = 0.35
 _LATE_ENGLISH: Final = 0.5
-"""Shares: of small talk among exercises, early and late, and of answers in English to it, late."""
+_LATE_STATEMENTS: Final = 0.3
+"""Shares: of small talk among exercises, early and late; late, of answers in English to it, and of statements that ask
+for nothing."""
 
 _NO_EXERCISE: Final = {
     "no_vi_math": 2, "no_opinion_en": 4, "no_talk": 8, "no_riddle_vi": 2, "no_invite": 3, "fact_vi": 4, "opinion": 4,
@@ -31,6 +33,12 @@ _SAYS: Final[dict[Family, Literal["right", "unheard", "none"]]] = {
     "curious": "none", "worry": "none", "afraid": "none", "calm": "none", "angry": "none", "sad": "none",
     "thinking": "none",
 }  # fmt: skip
+
+
+_STATES: Final[frozenset[Family]] = frozenset(
+    {"sad", "happy", "afraid", "worry", "calm", "excited", "surprised", "no_problem"}
+)
+"""Families whose responses ask for no English: what Pika may also have said last."""
 
 
 class Exercise(NamedTuple):
@@ -51,6 +59,7 @@ class ExerciseMaker:
         self._asker = Asker(knowledge)
         self._reactions = {verdict: list(reactions) for verdict, reactions in knowledge.reactions.items()}
         self._pool: defaultdict[str, list[Reaction]] = defaultdict(list)
+        self._statements = [r.response for r in responses if r.emotion in _STATES]
         for response in responses:
             if verdict := _SAYS.get(response.emotion):
                 row = Reaction(response=response.response, verdict=verdict, emotion=response.emotion)
@@ -105,6 +114,8 @@ class ExerciseMaker:
         return Exercise(asked.question, answer, response, {reaction.emotion: 1.0}, float(score))
 
     def _no_exercise(self, rng: random.Random, *, late: bool) -> Exercise:
+        if late and self._statements and rng.random() < _LATE_STATEMENTS:
+            return self._after_a_statement(rng)
         kind = rng.choices([*_NO_EXERCISE], [*_NO_EXERCISE.values()])[0]
         if kind in ("fact_vi", "opinion"):
             return self._no_english(rng.choice(self.knowledge.quiz[kind]), rng)
@@ -124,6 +135,15 @@ class ExerciseMaker:
             answer = rng.choice(m["chat"]) if rng.random() < 0.8 else self._wrapped(word.en, rng)
         reaction = rng.choice([r for r in reactions if "{" not in r.response])
         return Exercise(question, answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
+
+    def _after_a_statement(self, rng: random.Random) -> Exercise:
+        """Pika said something and asked for nothing; whatever the child says, in whatever language, is no exercise."""
+        word, m = rng.choice(self.knowledge.words), self.knowledge.manners
+        answer = rng.choice(m["chat"])
+        if rng.random() < _LATE_ENGLISH:
+            answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
+        reaction = rng.choice([r for r in self._reactions["none"] if "{" not in r.response])
+        return Exercise(rng.choice(self._statements), answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _no_english(self, quiz: Quiz, rng: random.Random) -> Exercise:
         """A quiz in Vietnamese, or small talk in English: nothing that counts, whatever is said about the answer."""
