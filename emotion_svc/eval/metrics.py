@@ -130,6 +130,31 @@ def share(right: Bools, *, rounds: int = 1000, seed: int = 0) -> Interval:
     return Interval(float(right.mean()), float(low), float(high))
 
 
+def difference(first: Bools, second: Bools, *, rounds: int = 1000, seed: int = 0) -> Interval:
+    """How much larger the first share is than the second on the same turns, resampled together."""
+    gains = first.astype(np.float64) - second
+    rows = np.random.default_rng(seed).integers(0, gains.size, (rounds, gains.size))
+    low, high = np.quantile(gains[rows].mean(axis=1), (0.025, 0.975))
+    return Interval(float(gains.mean()), float(low), float(high))
+
+
+def family_f1_intervals(table: Table, *, rounds: int = 1000, seed: int = 0) -> dict[Family, Interval]:
+    """`Table.family_f1` with intervals over resampled turns; all families share the resamples."""
+    gold = np.array([FAMILIES.index(e.emotion) for e in table.examples])
+    said = np.array([FAMILIES.index(p.family) for p in table.predictions])
+    rng, scores = np.random.default_rng(seed), []
+    for _ in range(rounds):
+        rows = rng.integers(0, gold.size, gold.size)
+        g, s = gold[rows], said[rows]
+        both, either = (np.bincount(x, minlength=len(FAMILIES)) for x in (g[g == s], np.concatenate((g, s))))
+        scores.append(2 * both / np.maximum(1, either))
+    low, high = np.quantile(scores, (0.025, 0.975), axis=0)
+    return {
+        family: Interval(value, float(low[FAMILIES.index(family)]), float(high[FAMILIES.index(family)]))
+        for family, value in table.family_f1().items()
+    }
+
+
 def mcnemar(first: Bools, second: Bools) -> float:
     """Two-sided exact p-value that two systems are right equally often on the same turns (McNemar 1947)."""
     gains, losses = int((first & ~second).sum()), int((~first & second).sum())

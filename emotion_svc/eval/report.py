@@ -1,19 +1,25 @@
 """The scores of one engine on one gold file: as data, and as Markdown for people."""
 
-from collections.abc import Sequence
-from typing import Final, get_args
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from emotion_svc.eval.metrics import (
+    Bools,
+    Floats,
     Interval,
     Prediction,
+    RiskPoint,
     Table,
     bootstrap,
     calibration_error,
+    difference,
+    family_f1_intervals,
     mcnemar,
     risk_coverage,
+    share,
 )
 from emotion_svc.schema import Example, Slice
 from emotion_svc.taxonomy import Family
@@ -32,6 +38,38 @@ class SliceScore(BaseModel):
     learn_score: Interval
 
 
+class Milliseconds(NamedTuple):
+    """A time and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+class Handover(NamedTuple):
+    """What a confidence threshold does: turns under it go to a larger model, the others are answered.
+
+    `kept` is the share of turns that are answered, `wrong` the share of these with a wrong family. The threshold was
+    chosen on the same turns, so on others expect `wrong` to be somewhat higher.
+    """
+
+    threshold: float
+    kept: Interval
+    wrong: Interval
+
+
+class Comparison(NamedTuple):
+    """One slot of two systems on the same turns: both accuracies, their difference, and McNemar's p-value."""
+
+    ours: Interval
+    theirs: Interval
+    difference: Interval
+    p: float
+
+
 class Report(BaseModel):
     """All figures of one engine on one gold file."""
 
@@ -45,18 +83,19 @@ class Report(BaseModel):
     emotion_accuracy: Interval
     emotion_defensible: Interval
     emotion_macro_f1: Interval
-    family_f1: dict[Family, float]
+    family_f1: dict[Family, Interval]
     learn_score_accuracy: Interval
     learn_score_f1: Interval
     slices: dict[str, SliceScore]
     emotion_ece: Interval
     learn_score_ece: Interval
     confusions: list[tuple[Family, Family, int]]
-    recommended_threshold: float
-    coverage_at_threshold: float
-    steadiness: dict[str, float] = {}
-    p50_ms: float | None = None
-    p99_ms: float | None = None
+    handover: Handover
+    risk_coverage: list[RiskPoint]
+    steadiness: dict[str, Interval] = {}
+    p50_ms: Milliseconds | None = None
+    p99_ms: Milliseconds | None = None
+    against_baseline: dict[str, Comparison] = {}
 
 
 def make_report(
@@ -67,14 +106,24 @@ def make_report(
     model: str,
     model_digest: str,
     gold: str,
-    steadiness: dict[str, float] | None = None,
-    latency_ms: tuple[float, float] | None = None,
+    steadiness: Mapping[str, Bools] | None = None,
+    latency_ms: Floats | None = None,
 ) -> Report:
-    """Measures predictions against gold. `latency_ms` is (p50, p99)."""
+    """Measures predictions against gold.
+
+    Args:
+        examples: the gold turns.
+        predictions: what was said of them, same order.
+        engine: who said it; with `model` and `model_digest`.
+        model: its name.
+        model_digest: its digest.
+        gold: the file that the turns are from.
+        steadiness: for each way to rewrite a turn, whether its family stayed (see `run.steadiness`).
+        latency_ms: the time of each turn, alone.
+    """
     table = Table(examples, predictions)
     slices: dict[str, Table] = {name: table.where(lambda e, name=name: e.slice == name) for name in get_args(Slice)}  # type: ignore[misc]
     slices["hard"] = table.where(lambda e: e.hard)
-    threshold, coverage = recommend(table)
     return Report(
         engine=engine,
         model=model,
@@ -84,18 +133,18 @@ def make_report(
         emotion_accuracy=bootstrap(table, lambda t: float(t.emotion_right.mean())),
         emotion_defensible=bootstrap(table, lambda t: float(t.emotion_defensible.mean())),
         emotion_macro_f1=bootstrap(table, lambda t: float(np.mean([*t.family_f1().values()])), rounds=300),
-        family_f1={family: round(score, 4) for family, score in table.family_f1().items()},
+        family_f1=family_f1_intervals(table),
         learn_score_accuracy=bootstrap(table, lambda t: float(t.learn_score_right.mean())),
         learn_score_f1=bootstrap(table, lambda t: t.learn_score_f1()),
         slices={name: _slice_score(part) for name, part in slices.items() if part.examples},
         emotion_ece=bootstrap(table, emotion_ece),
         learn_score_ece=bootstrap(table, learn_score_ece),
         confusions=table.confusions()[:10],
-        recommended_threshold=threshold,
-        coverage_at_threshold=coverage,
-        steadiness=steadiness or {},
-        p50_ms=latency_ms[0] if latency_ms else None,
-        p99_ms=latency_ms[1] if latency_ms else None,
+        handover=recommend(table),
+        risk_coverage=_curve(table),
+        steadiness={name: share(kept) for name, kept in (steadiness or {}).items()},
+        p50_ms=None if latency_ms is None else _percentile(latency_ms, 50),
+        p99_ms=None if latency_ms is None else _percentile(latency_ms, 99),
     )
 
 
@@ -109,12 +158,26 @@ def learn_score_ece(table: Table) -> float:
     return calibration_error([p.learn_score_confidence for p in table.predictions], table.learn_score_right)
 
 
-def recommend(table: Table) -> tuple[float, float]:
-    """The lowest confidence at which at most `RISK_TARGET` of the answered turns are wrong, and its coverage."""
-    points = risk_coverage([p.family_confidence for p in table.predictions], table.emotion_right)
+def _curve(table: Table) -> list[RiskPoint]:
+    return risk_coverage([p.family_confidence for p in table.predictions], table.emotion_right)
+
+
+def recommend(table: Table) -> Handover:
+    """The lowest threshold at which at most `RISK_TARGET` of the answered turns have a wrong family.
+
+    Where there is none, the one with the least risk: hand over all but the surest turns.
+    """
+    points = _curve(table)
     fitting = [point for point in points if point.risk <= RISK_TARGET]
-    best = fitting[0] if fitting else points[-1]
-    return round(best.threshold, 3), round(best.coverage, 3)
+    best = fitting[0] if fitting else min(points, key=lambda point: (point.risk, point.threshold))
+    kept = np.array([p.family_confidence >= best.threshold for p in table.predictions])
+    return Handover(best.threshold, share(kept), share(~table.emotion_right[kept]))
+
+
+def _percentile(times_ms: Floats, percent: float) -> Milliseconds:
+    rows = np.random.default_rng(0).integers(0, times_ms.size, (1000, times_ms.size))
+    low, high = np.quantile(np.percentile(times_ms[rows], percent, axis=1), (0.025, 0.975))
+    return Milliseconds(float(np.percentile(times_ms, percent)), float(low), float(high))
 
 
 def _slice_score(table: Table) -> SliceScore:
@@ -125,17 +188,18 @@ def _slice_score(table: Table) -> SliceScore:
     )
 
 
-def compare(examples: Sequence[Example], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> str:
-    """One line: both accuracies on the same turns, and McNemar's p-values."""
-    a, b = Table(examples, ours), Table(examples, theirs)
-    parts = [
-        f"{name}: {x.mean():.1%} against {y.mean():.1%} (McNemar p = {mcnemar(x, y):.4f})"
+def compare(
+    examples: Sequence[Example], said: Sequence[Prediction], baseline: Sequence[Prediction]
+) -> dict[str, Comparison]:
+    """Both slots of two systems on the same turns."""
+    ours, theirs = Table(examples, said), Table(examples, baseline)
+    return {
+        name: Comparison(share(x), share(y), difference(x, y), mcnemar(x, y))
         for name, x, y in (
-            ("emotion", a.emotion_right, b.emotion_right),
-            ("learn_score", a.learn_score_right, b.learn_score_right),
+            ("emotion", ours.emotion_right, theirs.emotion_right),
+            ("learn_score", ours.learn_score_right, theirs.learn_score_right),
         )
-    ]
-    return "; ".join(parts)
+    }
 
 
 def to_markdown(report: Report) -> str:
@@ -153,16 +217,44 @@ def to_markdown(report: Report) -> str:
         f"| learn_score F1 of true | {report.learn_score_f1} |",
         f"| expected calibration error, emotion | {report.emotion_ece} |",
         f"| expected calibration error, learn_score | {report.learn_score_ece} |",
-        f"| confidence threshold for at most {RISK_TARGET:.0%} wrong families | {report.recommended_threshold} "
-        f"(keeps {report.coverage_at_threshold:.0%} of turns) |",
     ]
-    lines += [f"| same family after: {name} | {share:.1%} |" for name, share in report.steadiness.items()]
+    lines += [f"| same family after: {name} | {kept} |" for name, kept in report.steadiness.items()]
     if report.p50_ms is not None and report.p99_ms is not None:
-        lines.append(f"| in process, one turn at a time: p50 / p99 | {report.p50_ms:.2f} / {report.p99_ms:.2f} ms |")
+        lines.append(f"| in process, one turn at a time: p50 / p99 | {report.p50_ms} / {report.p99_ms} ms |")
+    lines += _handover_lines(report)
+    lines += _comparison_lines(report)
     lines += ["", "| slice | turns | emotion | learn_score |", "|---|---|---|---|"]
     lines += [f"| {n} | {s.turns} | {s.emotion} | {s.learn_score} |" for n, s in report.slices.items()]
     lines += ["", "| family | F1 |", "|---|---|"]
-    lines += [f"| {family} | {score:.1%} |" for family, score in report.family_f1.items()]
+    lines += [f"| {family} | {score} |" for family, score in report.family_f1.items()]
     lines += ["", "Most frequent confusions (gold → said): "]
     lines[-1] += ", ".join(f"{gold} → {said} ({count})" for gold, said, count in report.confusions) + "."
     return "\n".join(lines) + "\n"
+
+
+def _handover_lines(report: Report) -> list[str]:
+    """The recommended threshold as a sentence, and the risk-coverage curve at some of its points."""
+    threshold, kept, wrong = report.handover
+    lines = [
+        "",
+        f"Hand a turn to a larger model where the family's confidence is under **{threshold:.3f}**: that keeps {kept} "
+        f"of the turns here, and of the kept ones {wrong} have a wrong family (of all turns "
+        f"{1 - report.emotion_accuracy.value:.1%}); the aim is at most {RISK_TARGET:.0%}.",
+        "",
+        "| turns kept | from confidence | wrong families among them |",
+        "|---|---|---|",
+    ]
+    for coverage in (1.0, 0.95, 0.9, 0.8, 0.7, 0.5):
+        point = min(report.risk_coverage, key=lambda point: abs(point.coverage - coverage))
+        lines.append(f"| {point.coverage:.0%} | {point.threshold:.3f} | {point.risk:.1%} |")
+    return lines
+
+
+def _comparison_lines(report: Report) -> list[str]:
+    if not report.against_baseline:
+        return []
+    lines = ["", "| against the n-gram baseline | ours | its | difference | McNemar p |", "|---|---|---|---|---|"]
+    return lines + [
+        f"| {slot} | {c.ours} | {c.theirs} | {c.difference} | {c.p:.4f} |"
+        for slot, c in report.against_baseline.items()
+    ]

@@ -3,12 +3,12 @@
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from emotion_svc.engines.embedded import EmbeddedModel
-from emotion_svc.eval.metrics import Prediction
+from emotion_svc.eval.metrics import Bools, Floats, Prediction
 from emotion_svc.schema import Example, Turn, Verdict
 
 Classify = Callable[[Sequence[Turn]], list[Verdict]]
@@ -27,25 +27,18 @@ def predictions(verdicts: Sequence[Verdict]) -> list[Prediction]:
     return [Prediction(v.family, v.answer.learn_score, v.family_confidence, v.learn_score_confidence) for v in verdicts]
 
 
-def steadiness(classify: Classify, examples: Sequence[Example]) -> dict[str, float]:
-    """For each way to rewrite the three fields: the share of turns that keep their family."""
+def steadiness(classify: Classify, examples: Sequence[Example]) -> dict[str, Bools]:
+    """For each way to rewrite the three fields: whether each turn keeps its family, shape (turns,)."""
     plain = [verdict.family for verdict in classify([example.turn for example in examples])]
-    shares = {}
+    kept = {}
     for name, change in CHANGES.items():
         turns = [Turn(**{field: change(text) for field, text in e.turn.model_dump().items()}) for e in examples]
-        shares[name] = float(np.mean([v.family == family for v, family in zip(classify(turns), plain, strict=True)]))
-    return shares
+        kept[name] = np.array([v.family == family for v, family in zip(classify(turns), plain, strict=True)])
+    return kept
 
 
-class Latency(NamedTuple):
-    """Milliseconds for one turn at a time, in process, after warm-up."""
-
-    p50_ms: float
-    p99_ms: float
-
-
-def latency(model: EmbeddedModel, turns: Sequence[Turn], *, warm_up: int = 50) -> Latency:
-    """Time of `classify` for one turn after the other, in the given order."""
+def latency(model: EmbeddedModel, turns: Sequence[Turn], *, warm_up: int = 50) -> Floats:
+    """Milliseconds of `classify` for one turn after the other, in the given order, after warm-up: shape (turns,)."""
     for turn in turns[:warm_up]:
         model.classify([turn])
     times = []
@@ -53,4 +46,4 @@ def latency(model: EmbeddedModel, turns: Sequence[Turn], *, warm_up: int = 50) -
         started = time.perf_counter()
         model.classify([turn])
         times.append((time.perf_counter() - started) * 1e3)
-    return Latency(*(float(value) for value in np.percentile(times, (50, 99))))
+    return np.array(times)

@@ -1,8 +1,7 @@
 """The yardstick and first teacher: character and word n-grams with logistic regression (scikit-learn).
 
 It sees a bag of n-grams: no order, no comparison of answer and question beyond what words give away. A model
-that is not better is not worth its milliseconds. Its strength is what a small decoder lacks, a smooth opinion
-on words seen once or twice, which is why it also teaches (see `samples.make_epoch`).
+that is not better is not worth its milliseconds.
 """
 
 from collections.abc import Sequence

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emotion_svc.decoding.comparison import Comparison
 from emotion_svc.decoding.slots import Slots
 from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 from emotion_svc.train.bpe_dropout import SeededBpe
+from emotion_svc.train.config import AugmentConfig
 from emotion_svc.train.samples import Sample
 
 
@@ -28,6 +30,10 @@ class Batch(NamedTuple):
     weight: Tensor
     learn_score: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on another device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 class Batcher:
     """Makes batches of samples of like length, so that little is padded."""
@@ -36,33 +42,43 @@ class Batcher:
         self._tokens, self._slots, self._label_noise = tokens, slots, label_noise
         self._bpe = SeededBpe(tokens.field_tokenizer)
 
-    def encode(self, samples: Sequence[Sample], bpe_dropout: float, rng: random.Random) -> list[list[int]]:
-        """The prompt of each sample up to the forced opening, with `bpe_dropout` on the fields' pieces."""
-        columns = [
-            [cut(ids, limit)[0] for ids in self._bpe.encode([getattr(s, name) for s in samples], bpe_dropout, rng)]
-            for name, limit in zip(("question", "answer", "response"), FIELD_TOKENS.values(), strict=True)
-        ]
-        own = [ids for _, ids in self._tokens.plan]
+    def encode(
+        self, samples: Sequence[Sample], bpe_dropout: float, rng: random.Random, forget: float = 0.0
+    ) -> list[list[int]]:
+        """The prompt of each sample up to the forced opening, with `bpe_dropout` on the fields' pieces.
+
+        With probability `forget` the wordbook does not know a sample's words: the model must know some by itself.
+        """
+        columns = {
+            name: [
+                cut(ids, limit)[0] for ids in self._bpe.encode([getattr(s, short) for s in samples], bpe_dropout, rng)
+            ]
+            for (name, limit), short in zip(FIELD_TOKENS.items(), ("question", "answer", "response"), strict=True)
+        }
+        system, opening = self._tokens.system_ids, self._slots.opening
         return [
-            [*self._tokens.system_ids, *own[0], *q, *own[2], *a, *own[4], *r, self._slots.opening]
-            for q, a, r in zip(*columns, strict=True)
+            [
+                *system,
+                *self._tokens.assemble(
+                    {name: ids[n] for name, ids in columns.items()}, self._compared(sample, forget, rng)
+                ),
+                opening,
+            ]
+            for n, sample in enumerate(samples)
         ]
 
+    def _compared(self, sample: Sample, forget: float, rng: random.Random) -> Comparison:
+        comparison = self._tokens.wordbook.compare(sample.question, sample.answer)
+        return comparison._replace(meaning="unknown") if forget and rng.random() < forget else comparison
+
     def batches(
-        self, samples: Sequence[Sample], size: int, bpe_dropout: float, rng: np.random.Generator
+        self, samples: Sequence[Sample], size: int, augment: AugmentConfig, rng: np.random.Generator
     ) -> Iterator[Batch]:
         """All samples once, in batches of like length, the batches in random order."""
-        prompts = self.encode(samples, bpe_dropout, random.Random(int(rng.integers(2**63))))
-        # Sorted by length in windows of 32 batches: little padding, and batches still mix kinds of samples.
-        window = size * 32
-        order = [
-            place
-            for start in range(0, len(samples), window)
-            for place in sorted(range(start, min(start + window, len(samples))), key=lambda i: len(prompts[i]))
-        ]
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
-        for group in rng.permutation(len(groups)):
-            yield self.make([samples[i] for i in groups[group]], [prompts[i] for i in groups[group]], rng)
+        own_rng = random.Random(int(rng.integers(2**63)))
+        prompts = self.encode(samples, augment.bpe_dropout, own_rng, augment.unknown_word)
+        for group in like_lengths([len(prompt) for prompt in prompts], size, rng):
+            yield self.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 
     def make(self, samples: Sequence[Sample], prompts: Sequence[list[int]], rng: np.random.Generator) -> Batch:
         """One batch, in the given order."""
@@ -85,6 +101,22 @@ class Batcher:
             torch.tensor([s.weight for s in samples]),
             torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
         )
+
+
+def like_lengths(lengths: Sequence[int], size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """All places once, in groups of `size` (the last may be smaller), the groups in random order.
+
+    Sorted by length in windows of 32 groups: little is padded, and a group still mixes kinds of samples.
+    """
+    window = size * 32
+    order = [
+        place
+        for start in range(0, len(lengths), window)
+        for place in sorted(range(start, min(start + window, len(lengths))), key=lengths.__getitem__)
+    ]
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    for group in rng.permutation(len(groups)):
+        yield groups[group]
 
 
 def label_target(sample: Sample) -> list[float]:

@@ -58,15 +58,17 @@ def fit(model: EmbeddedModel, examples: Sequence[Example]) -> Temperatures:
     values = np.stack((np.log1p(-true), np.log(true)), axis=1)
     gold = np.array([int(example.learn_score) for example in examples])
     return Temperatures(
-        emotion=_best(lambda t: _nll(family_posterior(softmax(labels, t)), families)),
-        learn_score=_best(lambda t: _nll(softmax(values, t), gold)),
+        emotion=best_temperature(lambda t: negative_log_likelihood(family_posterior(softmax(labels, t)), families)),
+        learn_score=best_temperature(lambda t: negative_log_likelihood(softmax(values, t), gold)),
     )
 
 
-def _nll(probabilities: Floats, gold: npt.NDArray[np.int_]) -> float:
+def negative_log_likelihood(probabilities: Floats, gold: npt.NDArray[np.int_]) -> float:
+    """Mean over rows, in nats; probabilities: (n, values), gold: (n,)."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(gold)), gold], 1e-12)).mean())
 
 
-def _best(loss: Callable[[float], float]) -> float:
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature between 0.2 and 5 with the least loss."""
     result = minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded")
     return round(float(result.x), 4)

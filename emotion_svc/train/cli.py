@@ -10,23 +10,47 @@ import typer
 from emotion_svc.data import read_examples
 from emotion_svc.errors import MissingExtra, SetupError
 from emotion_svc.schema import Example
-from emotion_svc.train.config import TrainConfig, load_config
+from emotion_svc.train.config import Config, DeviceName, FinetuneConfig, LoraConfig, TrainConfig, load_config
+
+_FROM_SCRATCH = Path("train_data/pika.toml")
+_FINETUNE = Path("train_data/finetune.toml")
 
 
 def train(
-    config: Annotated[Path, typer.Option(help="The run's settings (TOML).")] = Path("train_data/pika.toml"),
+    config: Annotated[
+        Path | None, typer.Option(help=f"The run's settings, TOML ({_FROM_SCRATCH}; with --init {_FINETUNE}).")
+    ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="Turns of your own (JSON Lines, docs/annotation.md); may be repeated.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The run's directory; the model goes to its 'model/'.")] = Path("runs/pika"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's directory; the model goes to its 'model/' (runs/pika; with --init runs/finetuned)."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|HUB_ID", help="Fine-tune this causal checkpoint for the engine vllm instead."),
+    ] = None,
+    lora: Annotated[bool, typer.Option("--lora", help="With --init: train low-rank adapters alone.")] = False,
+    device: Annotated[DeviceName, typer.Option(help="Where to train.")] = DeviceName.AUTO,
 ) -> None:
     """Train the model from the written lines; run it again to go on with a stopped run."""
+    if lora and init is None:
+        raise typer.BadParameter("--lora needs --init: there is nothing to adapt in a network that begins at random")
+    path = config or (_FROM_SCRATCH if init is None else _FINETUNE)
+    root = path.resolve().parent.parent
+    out = out or Path("runs/pika" if init is None else "runs/finetuned")
     try:
-        settings = load_config(config)
-        if epochs is not None:
-            settings = settings.model_copy(update={"optim": settings.optim.model_copy(update={"epochs": epochs})})
-        _run(settings, config.resolve().parent.parent, data or [], out)
+        if init is None:
+            _train(_settings(path, TrainConfig, epochs), root, data or [], out, device)
+        else:
+            settings = _settings(path, FinetuneConfig, epochs)
+            if lora and settings.lora is None:
+                settings = settings.model_copy(update={"lora": LoraConfig()})
+            _finetune(init, settings, root, data or [], out, device)
     except SetupError as error:
         typer.echo(f"emotion-svc train: {error}", err=True)
         raise typer.Exit(1) from error
@@ -35,23 +59,58 @@ def train(
         raise typer.Exit(130) from None
 
 
-def _run(settings: TrainConfig, root: Path, extra: list[Path], out: Path) -> None:
-    if find_spec("torch") is None:
-        raise MissingExtra("torch", "train")
+def _settings(path: Path, kind: type[Config], epochs: int | None) -> Config:
+    settings = load_config(path, kind)
+    if epochs is None:
+        return settings
+    return settings.model_copy(update={"optim": settings.optim.model_copy(update={"epochs": epochs})})
+
+
+def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, device: DeviceName) -> None:
+    _need("train", "torch", "sklearn", "scipy", "matplotlib", "onnx")
     from emotion_svc.train.card import write_card
+    from emotion_svc.train.loop import LOG_FILE, find_device
     from emotion_svc.train.pipeline import Run, read_lines
     from emotion_svc.train.plot import plot_log
-    from emotion_svc.train.trainer import LOG_FILE
 
+    on = find_device(device)
     lines = read_lines(root, settings.data, extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
     run = Run(settings, lines, dev, out)
-    model = run.train(progress=sys.stderr.isatty())
+    model = run.train(on, progress=sys.stderr.isatty())
     calibration = run.write(model, settings.data.dev)
     write_card(out / "model", dev, settings.data.dev, lines)
     plot_log(out / LOG_FILE, out / "log.png")
     typer.echo(f"model: {out / 'model'}  {calibration.by_digest if calibration else ''}")
+
+
+def _finetune(
+    init: str, settings: FinetuneConfig, root: Path, extra: list[Path], out: Path, device: DeviceName
+) -> None:
+    _need("finetune", "torch", "sklearn", "scipy", "matplotlib", "transformers", *(["peft"] if settings.lora else []))
+    from emotion_svc.train.card import write_finetuned_card
+    from emotion_svc.train.finetune import FinetuneRun
+    from emotion_svc.train.loop import LOG_FILE, find_device
+    from emotion_svc.train.pipeline import read_lines
+    from emotion_svc.train.plot import plot_log
+
+    on = find_device(device)
+    lines = read_lines(root, settings.data, extra)
+    dev: list[Example] = read_examples([root / settings.data.dev])
+    typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
+    run = FinetuneRun(init, settings, lines, dev, out)
+    verdicts = run.write(run.train(on, progress=sys.stderr.isatty()), settings.data.dev)
+    if verdicts:
+        write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines)
+    plot_log(out / LOG_FILE, out / "log.png")
+    typer.echo(f"model: {out / 'model'}; serve it with: emotion-svc serve --engine vllm --model {out / 'model'}")
+
+
+def _need(extra: str, *packages: str) -> None:
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtra(package, extra)
 
 
 def main() -> None:

@@ -1,12 +1,22 @@
 """The settings of one training run: a TOML file, read once, refused where a key is unknown."""
 
 import tomllib
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from emotion_svc.errors import SetupError
+
+
+class DeviceName(StrEnum):
+    """Where a network is trained; `auto` takes a GPU where there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,6 +48,7 @@ class AugmentConfig(_Section):
     no_diacritics: Share = 0.05
     no_final_punctuation: Share = 0.2
     borrowed_context: Share = 0.6
+    unknown_word: Share = 0.3
 
 
 class ModelConfig(_Section):
@@ -76,16 +87,61 @@ class TrainConfig(_Section):
     optim: OptimConfig = OptimConfig()
 
 
-def load_config(path: Path) -> TrainConfig:
+class FinetuneOptimConfig(_Section):
+    """AdamW with a linear warm-up and a cosine decay.
+
+    `precision` is that of the arithmetic; weights and optimizer are kept in fp32 either way.
+    """
+
+    epochs: int = 3
+    batch: int = 16
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    warmup_share: Share = 0.05
+    learn_score_weight: float = 1.0
+    precision: Literal["bf16", "fp32"] = "bf16"
+
+
+class LoraConfig(_Section):
+    """Low-rank adapters on every linear layer but the output (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: float = 32.0
+    dropout: Share = 0.05
+
+
+class FinetuneConfig(_Section):
+    """One run that starts from an existing checkpoint; without `lora`, all of its weights are trained."""
+
+    seed: int = 1
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: FinetuneOptimConfig = FinetuneOptimConfig()
+    lora: LoraConfig | None = None
+
+    @field_validator("augment")
+    @classmethod
+    def _the_checkpoint_has_its_own_tokens(cls, augment: AugmentConfig) -> AugmentConfig:
+        if "bpe_dropout" in augment.model_fields_set:
+            raise ValueError("bpe_dropout is for training from scratch; leave it out to fine-tune")
+        return augment
+
+
+Config = TypeVar("Config", TrainConfig, FinetuneConfig)
+
+
+def load_config(path: Path, kind: type[Config]) -> Config:
     """Reads a run's settings.
 
     Raises:
         SetupError: the file is missing, is no TOML, or a key is unknown or has a wrong value.
     """
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise SetupError(f"training configuration '{path}' does not exist") from error
+        raise SetupError(
+            f"training configuration '{path}' does not exist; run this in a checkout of the project, or give --config"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"training configuration '{path}' is no valid TOML: {error}") from error
     except ValidationError as error:

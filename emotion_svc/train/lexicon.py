@@ -2,12 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from emotion_svc.data import read_rows
+from emotion_svc.decoding.comparison import Entry, Wordbook
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 
@@ -60,6 +62,19 @@ class Reaction(_Line):
     emotion: Family
 
 
+class Quiz(_Line):
+    """One line of `train_data/exercises/quiz.jsonl`: a question that the lexicon cannot make.
+
+    `fact_en` has checkable answers in English; `practice` asks about the child, to be answered in English;
+    `fact_vi` (a quiz in Vietnamese) and `opinion` (small talk) are no English exercises.
+    """
+
+    kind: Literal["fact_en", "fact_vi", "practice", "opinion"]
+    question: Text
+    right: tuple[Text, ...]
+    wrong: tuple[Text, ...]
+
+
 class Category(_Line):
     """How "one animal" is said."""
 
@@ -75,6 +90,15 @@ class Knowledge(NamedTuple):
     manners: dict[str, list[str]]
     reactions: dict[str, list[Reaction]]
     categories: dict[str, Category]
+    quiz: dict[str, list[Quiz]]
+
+
+def wordbook_of(words: Iterable[Word]) -> Wordbook:
+    """What goes with the model of the lexicon."""
+    return Wordbook(
+        Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
+        for w in words
+    )
 
 
 def load_knowledge(train_data: Path) -> Knowledge:
@@ -89,6 +113,9 @@ def load_knowledge(train_data: Path) -> Knowledge:
     manners: defaultdict[str, list[str]] = defaultdict(list)
     for manner in read_rows(train_data / "exercises/answers.jsonl", Manner):
         manners[manner.kind].append(manner.answer)
+    quiz: defaultdict[str, list[Quiz]] = defaultdict(list)
+    for row in read_rows(train_data / "exercises/quiz.jsonl", Quiz):
+        quiz[row.kind].append(row)
     reactions: defaultdict[str, list[Reaction]] = defaultdict(list)
     for path in sorted((train_data / "verdicts").glob("*.jsonl")):
         for reaction in read_rows(path, Reaction):
@@ -101,4 +128,5 @@ def load_knowledge(train_data: Path) -> Knowledge:
         dict(manners),
         dict(reactions),
         {name: Category.model_validate(entry) for name, entry in categories.items()},
+        dict(quiz),
     )

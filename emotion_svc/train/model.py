@@ -65,7 +65,7 @@ class Block(nn.Module):
             mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             rows = read[:, None, :, None].expand(-1, self.heads, -1, q.shape[-1])
-            mask = torch.arange(length)[None, None, None, :] <= read[:, None, :, None]
+            mask = torch.arange(length, device=x.device)[None, None, None, :] <= read[:, None, :, None]
             mixed = functional.scaled_dot_product_attention(q.gather(2, rows), k, v, attn_mask=mask)
             x = x.gather(1, read[:, :, None].expand(-1, -1, hidden))
         x = x + self.dropout(self.o_proj(mixed.transpose(1, 2).reshape(batch, -1, hidden)))

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from emotion_svc.data import read_examples, read_responses
+from emotion_svc.decoding.comparison import WORDBOOK_FILE
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.slots import Slots, find_slots
 from emotion_svc.decoding.tokens import TurnTokenizer
@@ -16,18 +17,19 @@ from emotion_svc.errors import SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example, ResponseExample
-from emotion_svc.train.baseline import NgramBaseline
 from emotion_svc.train.batches import Batcher
 from emotion_svc.train.calibrate import calibrate
 from emotion_svc.train.checkpoint import write_checkpoint
-from emotion_svc.train.config import DataConfig, TrainConfig
+from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.export import export_onnx
-from emotion_svc.train.lexicon import Knowledge, load_knowledge
+from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
+from emotion_svc.train.loop import LOG_FILE, STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.samples import Corpus, Sample, make_epoch
+from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
-from emotion_svc.train.trainer import LOG_FILE, STATE_FILE, Trainer
+from emotion_svc.train.trainer import Trainer
 
 
 class Lines(NamedTuple):
@@ -61,6 +63,7 @@ def texts_of(lines: Lines) -> list[str]:
         for word in lines.knowledge.words:
             texts += [word.en, *word.sentence, word.clue or "", *word.vi, *word.ear] * 2
         texts += [form for forms in lines.knowledge.forms.values() for form in forms]
+        texts += [text for rows in lines.knowledge.quiz.values() for q in rows for text in (q.question, *q.right)]
         texts += [r.response for reactions in lines.knowledge.reactions.values() for r in reactions]
     return texts
 
@@ -81,8 +84,8 @@ class Run:
         self.tokenizer: Tokenizer = self._begin()
         index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
         self.slots: Slots = find_slots(self.tokenizer, index)
-        tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
-        self.batcher = Batcher(tokens, self.slots, label_noise=config.optim.label_noise)
+        self._tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
+        self.batcher = Batcher(self._tokens, self.slots, label_noise=config.optim.label_noise)
 
     def _begin(self) -> Tokenizer:
         """The tokenizer: of a run with the same settings that was stopped, else a new one; the old run's state goes."""
@@ -94,11 +97,14 @@ class Run:
             (self._out / name).unlink(missing_ok=True)
         tokenizer = train_tokenizer(texts_of(self._lines), self.config.model.vocab)
         tokenizer.save(str(saved))
+        (self._out / WORDBOOK_FILE).unlink(missing_ok=True)
+        if self._lines.knowledge:
+            wordbook_of(self._lines.knowledge.words).save(self._out)
         settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         return tokenizer
 
-    def train(self, *, progress: bool = True) -> Decoder:
-        """Trains, or goes on with a stopped run; returns the averaged network."""
+    def train(self, device: torch.device | None = None, *, progress: bool = True) -> Decoder:
+        """Trains on `device` (the CPU by default), or goes on with a stopped run; returns the averaged network."""
         shape = self.config.model
         model = Decoder(
             Shape(
@@ -110,37 +116,44 @@ class Run:
             ),
             self.config.optim.dropout,
         )
-        trainer = Trainer(model, self.batcher, self.slots, self._epochs(), self._dev, self.config, self._out)
+        trainer = Trainer(
+            model,
+            self.batcher,
+            self.slots,
+            Epochs(self._lines, self.config),
+            self._dev,
+            self.config,
+            self._out,
+            device or torch.device("cpu"),
+        )
         trainer.resume()
         trainer.run(progress=progress)
-        return trainer.average
-
-    def _epochs(self) -> "_Epochs":
-        lines, data = self._lines, self.config.data
-        exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
-        teacher = None
-        if data.teacher_share or data.crops:
-            teacher = NgramBaseline().fit(lines.turns, lines.responses).families
-        return _Epochs(Corpus(lines.turns, lines.responses, exercises, teacher), self.config)
+        return trainer.average.cpu()
 
     def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
         """Writes checkpoint, int8 graph and, where there are held-out turns, the calibration to `model/`."""
         directory = self._out / "model"
         (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # it is the old files'
         write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
+        self._tokens.wordbook.save(directory)
         export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
 
 
-class _Epochs:
+class Epochs:
     """Makes an epoch's samples from (seed, epoch), and keeps the last, which is asked for again."""
 
-    def __init__(self, corpus: Corpus, config: TrainConfig) -> None:
-        self._corpus, self._config = corpus, config
+    def __init__(self, lines: Lines, config: TrainConfig | FinetuneConfig) -> None:
+        data = config.data
+        exercises = ExerciseMaker(lines.knowledge, lines.responses) if lines.knowledge else None
+        teacher = NgramTeacher(lines.turns, lines.responses) if data.teacher_share or data.crops else None
+        self._corpus, self._config = Corpus(lines.turns, lines.responses, exercises, teacher), config
         self._last: tuple[int, list[Sample]] | None = None
 
     def __call__(self, epoch: int) -> list[Sample]:
+        """The samples of one epoch."""
         if self._last is None or self._last[0] != epoch:
             rng = random.Random(self._config.seed * 10_007 + epoch)
-            self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng)
+            late = 3 * epoch >= 2 * self._config.optim.epochs
+            self._last = epoch, make_epoch(self._corpus, self._config.data, self._config.augment, rng, late=late)
         return self._last[1]

@@ -6,16 +6,14 @@ when a run is resumed.
 
 import random
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
 from emotion_svc.train.config import AugmentConfig, DataConfig
 from emotion_svc.train.exercises import ExerciseMaker
+from emotion_svc.train.teacher import Floats, NgramTeacher
 
 
 class Sample(NamedTuple):
@@ -30,10 +28,6 @@ class Sample(NamedTuple):
     emotion: dict[Family, float]
     learn_score: float | None
     weight: float = 1.0
-
-
-Teacher = Callable[[Sequence[str]], npt.NDArray[np.float64]]
-"""Responses to probabilities (n, 16) of the families, in the order of `taxonomy.FAMILIES`."""
 
 
 def gold(emotion: Family, also: Sequence[Family] = ()) -> dict[Family, float]:
@@ -51,27 +45,33 @@ class Corpus(NamedTuple):
     turns: list[Example]
     responses: list[ResponseExample]
     exercises: ExerciseMaker | None
-    teacher: Teacher | None = None
+    teacher: NgramTeacher | None = None
 
 
-def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random) -> list[Sample]:
-    """The samples of one epoch, shuffled and varied."""
+def make_epoch(
+    corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random, *, late: bool = False
+) -> list[Sample]:
+    """The samples of one epoch, shuffled and varied; `late` in the training, more exercises are none."""
     samples = [from_turn(turn) for turn in corpus.turns for _ in range(data.turn_repeats)]
     pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
+    teacher = corpus.teacher
     samples += [
         in_context(response, corpus.turns, augment.borrowed_context, rng)
         for response in corpus.responses * data.response_repeats
     ]
+    if teacher is not None:
+        samples = taught(samples, teacher.remembered([s.response for s in samples]), data.teacher_share)
     for _ in range(data.joined):
         joined = join(rng.choice(pool), rng.choice(pool))
         if joined is not None:
             samples.append(in_context(joined, corpus.turns, augment.borrowed_context, rng))
     if corpus.exercises is not None:
-        samples += [Sample(*corpus.exercises.make(rng), EXERCISE_WEIGHT) for _ in range(data.exercises)]
+        samples += [Sample(*corpus.exercises.make(rng, late=late), EXERCISE_WEIGHT) for _ in range(data.exercises)]
     samples = [vary(sample, augment, rng) for sample in samples]
-    if corpus.teacher is not None:
-        samples = taught(samples, corpus.teacher, data.teacher_share)
-        samples += taught([crop(rng.choice(pool), rng) for _ in range(data.crops)], corpus.teacher, 1.0)
+    if teacher is not None:
+        said = [*(r.response for r in pool), *(t.previous_question for t in corpus.turns if t.previous_question)]
+        crops = [crop(rng.choice(said), rng) for _ in range(data.crops)]
+        samples += taught(crops, teacher.families([s.response for s in crops]), 1.0)
     rng.shuffle(samples)
     return samples
 
@@ -79,17 +79,16 @@ def make_epoch(corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: ra
 EXERCISE_WEIGHT = 0.3
 
 
-def crop(response: ResponseExample, rng: random.Random) -> Sample:
-    """A run of words out of a response, for a teacher to judge; its own label may no longer hold."""
-    words = response.response.split(" ")
+def crop(text: str, rng: random.Random) -> Sample:
+    """A run of words out of what Pika says, for a teacher to judge."""
+    words = text.split(" ")
     length = max(2, round(len(words) * rng.uniform(0.2, 0.9)))
     start = rng.randrange(max(1, len(words) - length + 1))
-    return Sample("", "", " ".join(words[start : start + length]), {response.emotion: 1.0}, None)
+    return Sample("", "", " ".join(words[start : start + length]), {}, None)
 
 
-def taught(samples: Sequence[Sample], teacher: Teacher, share: float) -> list[Sample]:
-    """The samples with `share` of each emotion target taken from the teacher."""
-    opinions = teacher([sample.response for sample in samples])
+def taught(samples: Sequence[Sample], opinions: Floats, share: float) -> list[Sample]:
+    """The samples with `share` of each emotion target taken from a teacher's opinions (n, 16)."""
     return [
         sample._replace(
             emotion={

@@ -1,6 +1,7 @@
 """The shipped model's tokenizer: BPE over our own text, and the answer in four tokens.
 
-Text is NFC and lower case (so case changes nothing), words begin with `▁`, punctuation stands apart, unknown
+Text is NFC and lower case (so case changes nothing), every word and mark of punctuation begins with `▁` whatever
+stands before it (a quoted 'milk' and a bare milk must be the same tokens, or they cannot be compared), unknown
 characters fall back to bytes. The field marks are special tokens; the skeleton and the labels are added
 tokens that are *not* special, because outlines leaves special tokens out of its vocabulary.
 """
@@ -11,10 +12,11 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from emotion_svc.decoding.language import FORCED_OPENING
+from emotion_svc.decoding.tokens import MARK_OF
 from emotion_svc.taxonomy import LABELS
 
 PAD, EOS = "<|pad|>", "<|end|>"
-MARKS = ("<|system|>", "<|question|>", "<|answer|>", "<|response|>")
+MARKS = ("<|system|>", "<|question|>", "<|answer|>", "<|response|>", *MARK_OF.values())
 SKELETON = (FORCED_OPENING, '","learn_score":', "true}", "false}")
 
 
@@ -30,7 +32,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=None))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation(), pre_tokenizers.Digits(individual_digits=True)]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Metaspace(prepend_scheme="always"),
+        ]
     )
     tokenizer.decoder = decoders.Sequence(
         [

@@ -42,14 +42,12 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     )
 
 
-def write_to_hub_cache(cache: Path) -> Path:
-    """Writes the model to a cache of the Hub's client; returns its snapshot, a model directory."""
-    model = cache / f"models--{NAME.replace('/', '--')}"
-    snapshot = model / "snapshots" / ("0" * 40)
-    (model / "refs").mkdir(parents=True)
-    (model / "refs" / "main").write_text(snapshot.name)
-    tokens = tokenizer()
-    tokens.save_pretrained(snapshot)
+def write_model(directory: Path, *, template: str | None = TEMPLATE, spread: float = 0.3) -> Path:
+    """Writes the model to a directory and returns it. `spread` is the weights' standard deviation; with 0.3 the
+    posteriors are far from even, so that the answers differ.
+    """
+    tokens = tokenizer(template)
+    tokens.save_pretrained(directory)
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=len(tokens),
@@ -60,9 +58,18 @@ def write_to_hub_cache(cache: Path) -> Path:
         num_key_value_heads=1,
         head_dim=32,
         max_position_embeddings=WINDOW,
-        initializer_range=0.3,  # far from even, so that the answers differ
+        initializer_range=spread,
         eos_token_id=tokens.eos_token_id,
         dtype="float32",
     )
-    LlamaForCausalLM(config).save_pretrained(snapshot)
-    return snapshot
+    LlamaForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+def write_to_hub_cache(cache: Path) -> Path:
+    """Writes the model to a cache of the Hub's client; returns its snapshot, a model directory."""
+    model = cache / f"models--{NAME.replace('/', '--')}"
+    snapshot = model / "snapshots" / ("0" * 40)
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(snapshot.name)
+    return write_model(snapshot)

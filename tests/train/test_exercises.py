@@ -1,7 +1,10 @@
 """Generated exercises follow the two conditions of docs/annotation.md §2."""
 
+import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,31 @@ def exercises() -> list[Exercise]:
 def test_the_same_seed_makes_the_same_exercises() -> None:
     first, second = random.Random(9), random.Random(9)
     assert [MAKER.make(first) for _ in range(50)] == [MAKER.make(second) for _ in range(50)]
+
+
+def test_the_same_seed_makes_the_same_exercises_in_another_process() -> None:
+    """Strings hash differently in every process: no choice may hang on the order of a set."""
+    code = (
+        "import random; from tests.train.test_exercises import MAKER; rng = random.Random(9); "
+        "print([MAKER.make(rng, late=late) for late in (False, True) for _ in range(300)])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_late_in_the_training_more_exercises_are_small_talk_answered_in_english() -> None:
+    shares = []
+    for late in (False, True):
+        rng = random.Random(3)
+        made = [MAKER.make(rng, late=late) for _ in range(4_000)]
+        talk = {q.question for q in KNOWLEDGE.quiz["opinion"]} | {*KNOWLEDGE.forms["no_talk"]}
+        shares.append(sum(e.question in talk for e in made) / len(made))
+    assert shares[1] > 1.7 * shares[0]
 
 
 def test_no_placeholder_is_left_open(exercises: list[Exercise]) -> None:

@@ -63,6 +63,6 @@ def test_a_familys_share_is_spread_evenly_over_its_labels(family: Family) -> Non
 
 def test_a_teachers_opinion_takes_its_share_of_the_target() -> None:
     opinion = np.full((1, len(FAMILIES)), 1 / len(FAMILIES))
-    [sample] = taught([Sample("", "", "x", gold("sad"), None)], lambda texts: opinion, 0.4)
+    [sample] = taught([Sample("", "", "x", gold("sad"), None)], opinion, 0.4)
     assert sample.emotion["sad"] == pytest.approx(0.6 + 0.4 / 16)
     assert sample.emotion["happy"] == pytest.approx(0.4 / 16)

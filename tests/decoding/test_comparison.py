@@ -1,0 +1,107 @@
+"""What the model is told about answer and question: two marks, from any texts, and nothing that a child can write."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotion_svc.decoding.comparison import ECHOES, MEANINGS, WORDBOOK_FILE, Entry, Wordbook
+from emotion_svc.decoding.tokens import MARK_OF, TurnTokenizer
+from emotion_svc.errors import ModelError
+from emotion_svc.modeldir import SHIPPED
+from emotion_svc.prompt import prompt_for
+from emotion_svc.schema import Turn
+from tests import hostile
+
+BOOK = Wordbook(
+    [
+        Entry("monkey", ("con khỉ", "khỉ"), ("măng ki",), ("monkeys",)),
+        Entry("mouse", ("con chuột",), ("mao",), ("mice",)),
+        Entry("hot", ("nóng",), ("hót",), ("cold",)),
+        Entry("ice cream", ("kem",), (), ()),
+    ]
+)
+hostile_turns = st.builds(
+    Turn, **dict.fromkeys(Turn.model_fields, st.sampled_from(["x", *MARK_OF.values(), *hostile.TEXTS]))
+)
+TOKENS = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "echo"),
+    [
+        ("Say 'crayon'.", "crayon", "repeated"),
+        ("Say 'crayon'.", "dạ crayon ạ", "repeated"),
+        ("Repeat after me: I'm sorry.", "im sorry", "repeated"),
+        ('Đọc: "I like milk"', "i like fish", "part"),
+        ("Repeat after me, umbrella!", "umbrella", "within"),
+        ("Spell 'sun' for me.", "s u n", "spelled"),
+        ("Spell 'sun' for me.", "S-U-N", "spelled"),
+        ("Spell 'dog'.", "d o c", "misspelled"),
+        ("Con mèo tiếng Anh là gì?", "cat", "new"),
+        ("Con mèo tiếng Anh là gì?", "", "silent"),
+        ("Con mèo tiếng Anh là gì?", "…?!", "silent"),
+        ("", "cat", "new"),
+    ],
+)
+def test_the_words_themselves_are_compared(question: str, answer: str, echo: str) -> None:
+    assert BOOK.compare(question, answer).echo == echo
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "meaning"),
+    [
+        ("Con khỉ tiếng Anh là gì?", "monkey", "means"),
+        ("Con khỉ tiếng Anh là gì?", "dạ là măng ki ạ", "means"),
+        ("What does 'monkey' mean?", "con khỉ", "means"),
+        ("Kem nói sao?", "ice cream", "means"),
+        ("One mouse, two…?", "mice", "form"),
+        ("Opposite of 'hot'?", "cold", "form"),
+        ("Say 'monkey'.", "măng ki", "sounds"),
+        ("Con khỉ tiếng Anh là gì?", "mouse", "another"),
+        ("Con khỉ tiếng Anh là gì?", "donkey", "unknown"),
+        ("Con khỉ tiếng Anh là gì?", "", "unknown"),
+    ],
+)
+def test_the_wordbook_says_what_it_knows(question: str, answer: str, meaning: str) -> None:
+    assert BOOK.compare(question, answer).meaning == meaning
+
+
+@given(question=st.text(max_size=60), answer=st.text(max_size=60))
+def test_any_texts_have_a_comparison_and_case_does_not_matter(question: str, answer: str) -> None:
+    comparison = BOOK.compare(question, answer)
+    assert comparison.echo in ECHOES
+    assert comparison.meaning in MEANINGS
+    if question.lower() == question.upper().lower() and answer.lower() == answer.upper().lower():
+        assert BOOK.compare(question.upper(), answer.upper()) == comparison
+
+
+@given(hostile_turns)
+def test_the_model_reads_exactly_the_two_marks_of_the_comparison(turn: Turn) -> None:
+    ids = {TOKENS.tokenizer.token_to_id(mark) for mark in MARK_OF.values()}
+    comparison = TOKENS.wordbook.compare(turn.previous_question, turn.previous_answer)
+    marks = [TOKENS.tokenizer.id_to_token(token_id) for token_id in TOKENS.encode(turn).ids if token_id in ids]
+    assert marks == [MARK_OF[comparison.echo], MARK_OF[comparison.meaning]]
+
+
+def test_a_wordbook_is_read_as_it_was_written(tmp_path: Path) -> None:
+    BOOK.save(tmp_path)
+    assert Wordbook.load(tmp_path).entries == BOOK.entries
+
+
+def test_without_a_file_the_wordbook_is_empty_and_knows_nothing(tmp_path: Path) -> None:
+    assert Wordbook.load(tmp_path).compare("Con khỉ tiếng Anh là gì?", "monkey") == ("new", "unknown")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", json.dumps([{"en": "cat"}]), json.dumps({"en": 1})])
+def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / WORDBOOK_FILE).write_text(content)
+    with pytest.raises(ModelError, match="is no wordbook"):
+        Wordbook.load(tmp_path)
+
+
+def test_the_shipped_wordbook_knows_the_lexicon() -> None:
+    assert len(TOKENS.wordbook.entries) >= 1_500
+    assert TOKENS.wordbook.compare("Con voi tiếng Anh là gì?", "elephant").meaning == "means"
