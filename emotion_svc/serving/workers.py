@@ -49,7 +49,7 @@ class _Arguments(NamedTuple):
 class Worker:
     """One place among the workers, and the process that has it now."""
 
-    def __init__(self, place: int, arguments: "_Arguments", hung_s: float) -> None:
+    def __init__(self, place: int, arguments: _Arguments, hung_s: float) -> None:
         self.place = place
         self._arguments, self._hung_s = arguments, hung_s
         self.was_ever_up = False
@@ -157,6 +157,7 @@ class Supervisor:
 def _work(arguments: _Arguments, place: int, beats: Connection) -> None:
     """What a worker's process does."""
     settings, sock, make, folder = arguments
+    os.set_blocking(beats.fileno(), False)
     count_as_worker(folder, place)
     beating: list[asyncio.Task[None]] = []
 
