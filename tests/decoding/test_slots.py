@@ -63,10 +63,10 @@ def test_a_long_field_keeps_its_start_and_end() -> None:
     words = [f"từ{number}" for number in range(900)]
     turn = Turn(previous_question="", previous_answer="", response=" ".join(words))
     encoded = TOKENS.encode(turn)
-    text = TOKENS.tokenizer.decode(encoded.ids)
+    text = TOKENS.tokenizer.decode(encoded.ids).replace(" ", "")  # every digit stands alone
     assert encoded.truncated
-    assert "từ0 " in text
-    assert text.endswith("từ899") or text.replace(" ", "").endswith("từ899")
+    assert text.startswith("từ0từ1")
+    assert text.endswith("từ899")
     assert len(encoded.ids) <= FIELD_TOKENS["response"] + 5
 
 
