@@ -11,37 +11,21 @@ of `learn_score` would belong to the likeliest label instead of the chosen one.
 import asyncio
 import gc
 import itertools
-import json
 import os
-import re
 import time
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
 from emotion_svc.decoding.posterior import Floats, Posteriors, Slot, Step, slot_posterior
-from emotion_svc.decoding.spelling import Question, Spelling
-from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
-from emotion_svc.engines.chat_tokens import ChatTokenizer
+from emotion_svc.decoding.spelling import Question
+from emotion_svc.decoding.tokens import Encoded
+from emotion_svc.engines.vllm_model import Loaded, load
+from emotion_svc.engines.vllm_options import tuned
 from emotion_svc.errors import EngineUnavailable, MissingExtra, ModelError
-from emotion_svc.modeldir import UNCALIBRATED, Temperatures, digest_of, load_calibration, model_name
-from emotion_svc.prompt import Prompt, prompt_for
 from emotion_svc.schema import Timings, Turn, Verdict
-from emotion_svc.taxonomy import Label, family_of
-
-WINDOW: Final = 1024
-"""The most tokens of a request: a turn needs fewer, and a small window costs less memory."""
-
-_MAX_REQUESTS: Final = 64
-"""Requests that are worked on at the same time; more wait in vLLM."""
-
-_CPU_CACHE_BYTES: Final = 1 << 30
-_CPU_BLOCK: Final = 32
-"""Tokens that the CPU's prefix cache keeps or forgets together: its smallest. With vLLM's default of 128,
-most turns are shorter than one block, and the second request of a turn would compute the first one's again."""
 
 _ENVIRONMENT: Final = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is for answers
@@ -49,14 +33,6 @@ _ENVIRONMENT: Final = {
     "VLLM_NO_USAGE_STATS": "1",  # vLLM would report to its makers
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would copy locks that other engines' threads hold
 }
-_CPU_ENVIRONMENT: Final = {
-    # The model runs in vLLM's engine process, not in a worker's behind it: 12 ms for a turn instead of 18, and ready
-    # in 14 s instead of 25 (2 busy cores).
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-}
-
-_HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 class VllmEngine:
@@ -78,7 +54,7 @@ class VllmEngine:
         prompts: Path | None = None,
     ) -> None:
         self._model, self._variants, self._prompts = model, variants, prompts
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
         self._llm: Any = None
         self._params: dict[str, Any] = {}
         self._under_way: set[asyncio.Task[Verdict]] = set()
@@ -95,7 +71,7 @@ class VllmEngine:
         return self._ready.digest
 
     @property
-    def _ready(self) -> "_Loaded":
+    def _ready(self) -> Loaded:
         if self._loaded is None:
             raise EngineUnavailable("the vllm engine is not started, or closed; call start() on a new one")
         return self._loaded
@@ -108,14 +84,11 @@ class VllmEngine:
             ModelError: there is no such model, or vLLM or the answer language cannot do with it.
             PromptError: no prompt is for this model, or it does not fit the model's chat template.
         """
-        if find_spec("vllm") is None:
-            raise MissingExtra("vllm", "vllm")
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        prepare()
         await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
-        loaded = _load(self._model, self._variants, self._prompts)
+        loaded = load(self._model, self._variants, self._prompts)
         self._llm = _open_vllm(loaded)
         self._params = {question.said: _sampling(question) for question in loaded.questions}
         self._loaded = loaded
@@ -154,7 +127,7 @@ class VllmEngine:
         # traceback if that is left to the end of the process.
         gc.collect()
 
-    async def _classify_one(self, loaded: "_Loaded", turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
+    async def _classify_one(self, loaded: Loaded, turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
         started = time.perf_counter()
         emotion = await self._read("emotion", prompt, loaded.emotion, loaded.temperatures.emotion)
         label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
@@ -189,123 +162,15 @@ class VllmEngine:
             raise EngineUnavailable(f"vLLM left the answer language: {error}") from error
 
 
-class _Loaded(NamedTuple):
-    """All that is known of a model before vLLM has it."""
-
-    name: str
-    digest: str
-    directory: Path
-    dtype: str
-    window: int
-    temperatures: Temperatures
-    encode: Callable[[Turn], Encoded]
-    emotion: Question
-    learn_score: dict[Label, Question]
-
-    @property
-    def questions(self) -> list[Question]:
-        return [self.emotion, *self.learn_score.values()]
-
-
-def _load(model: str, variants: VariantPolicy, prompts: Path | None) -> _Loaded:
-    from transformers import AutoTokenizer
-
-    directory = _find(model)
-    name = model_name(directory) if directory == Path(model) else model
-    prompt = prompt_for(name, prompts)
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    window = min(WINDOW, config.get("max_position_embeddings", WINDOW))
-    digest = _digest(directory)
-    calibration = load_calibration(directory)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
-    except Exception as error:  # transformers raises whatever its parts raise
-        raise ModelError(f"transformers cannot load the tokenizer of '{model}' ({type(error).__name__})") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
-    spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
-    # Only one policy lets the model choose within a family; for the others the family is enough.
-    emotion, learn_score = spelling.emotion(str if variants == "model" else family_of), spelling.learn_score()
-    longest = max(len(q.prefix_ids) + q.grammar.max_tokens for q in [emotion, *learn_score.values()])
-    return _Loaded(
-        name=name,
-        digest=digest,
-        directory=directory,
-        dtype=config.get("dtype", config.get("torch_dtype", "auto")),
-        window=window,
-        temperatures=calibration.temperatures(digest, prompt.digest) if calibration else UNCALIBRATED,
-        encode=_encoder(directory, tokenizer, prompt, window - longest),
-        emotion=emotion,
-        learn_score=learn_score,
-    )
-
-
-def _find(model: str) -> Path:
-    """The model's directory, fetched from the Hub where `model` is a name there."""
-    if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
-        return Path(model)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, ignore_patterns="*/*"))
-    except Exception as error:  # the hub's client raises its own errors and those of the network
-        raise ModelError(
-            f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
-            "give a model directory, or check the name and the network"
-        ) from error
-
-
-def _digest(directory: Path) -> str:
-    """One digest for all weight files; of a single file, the one that a calibration names."""
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"'{directory}' holds no *.safetensors; vLLM needs a checkpoint in Hugging Face format")
-    if len(files) == 1:
-        return digest_of(files[0])
-    return sha256("".join(map(digest_of, files)).encode()).hexdigest()[:16]
-
-
-def _encoder(directory: Path, tokenizer: Any, prompt: Prompt, room: int) -> Callable[[Turn], Encoded]:
-    """What makes a whole prompt of a turn: the shipped model's tokens, or a chat template's."""
-    if prompt.style == "chat":
-        return ChatTokenizer(tokenizer, prompt, room).encode
-    tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
-
-    def encode(turn: Turn) -> Encoded:
-        encoded = tokens.encode(turn)
-        return encoded._replace(ids=tokens.system_ids + encoded.ids)
-
-    return encode
-
-
-def _open_vllm(loaded: _Loaded) -> Any:
+def _open_vllm(loaded: Loaded) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    dtype = "auto"
-    for_platform: dict[str, Any] = {}
-    if current_platform.is_cpu():
-        for name, value in _CPU_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        # Compiling would take half a minute at each first start, and save one of 13 ms with the shipped model.
-        for_platform = {"enforce_eager": True, "block_size": _CPU_BLOCK}
-        if loaded.dtype == "float16":
-            dtype = "float32"  # most CPUs have no arithmetic in float16: the shipped model takes half as long again
-        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-            for_platform["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
-    arguments = AsyncEngineArgs(
-        model=str(loaded.directory),
-        dtype=dtype,
-        max_model_len=loaded.window,
-        max_num_seqs=_MAX_REQUESTS,
-        enable_prefix_caching=True,
-        structured_outputs_config={"backend": "outlines"},
-        logprobs_mode="processed_logprobs",  # after the grammar's mask; vLLM's own default is before it
-        max_logprobs=max(question.widest for question in loaded.questions),
-        disable_log_stats=True,
-        **for_platform,
-    )
+    widest = max(question.widest for question in loaded.questions)
+    launch = tuned(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
+    for name, value in launch.environment.items():
+        os.environ.setdefault(name, value)
+    arguments = AsyncEngineArgs(model=str(loaded.directory), **launch.options)
     try:
         return AsyncLLM.from_engine_args(arguments)
     except Exception as error:  # vLLM raises whatever its parts raise
@@ -328,3 +193,29 @@ def _sampling(question: Question) -> Any:
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # a deep copy for every request; nothing in it is changed
     )
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM runs on the CPU."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def installed_version() -> str:
+    """The version of vLLM that is installed."""
+    import vllm
+
+    return str(vllm.__version__)
+
+
+def prepare() -> None:
+    """Makes vLLM quiet before it is imported for the first time.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+    """
+    if find_spec("vllm") is None:
+        raise MissingExtra("vllm", "vllm")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
