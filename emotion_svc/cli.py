@@ -15,6 +15,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from emotion_svc.bench.cli import bench
 from emotion_svc.config import Settings, load_settings
 from emotion_svc.errors import ServiceError
 from emotion_svc.eval.cli import evaluate
@@ -123,6 +124,7 @@ def _key_from(variable: str | None) -> str | None:
 
 
 main.command("eval")(evaluate)
+main.command()(bench)
 main.command()(train)
 
 
