@@ -17,6 +17,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from emotion_svc.bench.cli import bench
 from emotion_svc.config import Settings, load_settings
 from emotion_svc.errors import MissingExtra, ServiceError
 from emotion_svc.eval.cli import evaluate
@@ -169,6 +170,7 @@ def vllm_args(
 
 
 main.command("eval")(evaluate)
+main.command()(bench)
 main.command()(train)
 
 

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.bench.http_client import Connection
 from pydantic import ValidationError
 
+from emotion_svc.bench.http_client import Connection
 from emotion_svc.bench.settings.catalog import Asking
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.spelling import Question, Spelling

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from emotion_svc.bench.results import Frozen, Machine
 from pydantic import Field
 
+from emotion_svc.bench.results import Frozen, Machine
 from emotion_svc.bench.settings.asking import Reply
 from emotion_svc.bench.settings.catalog import AnchorName
 

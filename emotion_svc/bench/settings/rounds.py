@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from emotion_svc.bench.http_client import Connection
-
 from emotion_svc.bench.settings.asking import Model, Reply, ask
 from emotion_svc.bench.settings.catalog import Anchor
 from emotion_svc.bench.settings.figures import Figures, figures_of

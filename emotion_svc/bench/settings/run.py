@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from emotion_svc.bench.machine import this_machine
-from emotion_svc.bench.turns import shuffled
-
 from emotion_svc.bench.settings.anchors import plain, tuned
 from emotion_svc.bench.settings.asking import Model
 from emotion_svc.bench.settings.catalog import Anchor, AnchorName, Comparison, comparisons
@@ -18,6 +16,7 @@ from emotion_svc.bench.settings.figures import AnchorReport, Conditions, Outcome
 from emotion_svc.bench.settings.rounds import Candidate, Measured, Turns, measure
 from emotion_svc.bench.settings.said import SETTINGS
 from emotion_svc.bench.settings.server import Server
+from emotion_svc.bench.turns import shuffled
 from emotion_svc.engines.vllm import installed_version, runs_on_cpu
 from emotion_svc.engines.vllm_options import tuned as tuned_launch
 from emotion_svc.errors import EngineUnavailable, SetupError

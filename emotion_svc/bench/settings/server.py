@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from emotion_svc.bench.http_client import Connection
-
 from emotion_svc.bench.settings.asking import SERVED
 from emotion_svc.bench.settings.catalog import Configuration
 from emotion_svc.errors import SetupError

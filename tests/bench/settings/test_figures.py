@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from emotion_svc.bench.results import Machine
 
+from emotion_svc.bench.results import Machine
 from emotion_svc.bench.settings.asking import Reply
 from emotion_svc.bench.settings.figures import AnchorReport, Conditions, Outcome, Study, figures_of, saving_of
 from emotion_svc.bench.settings.table import to_markdown
