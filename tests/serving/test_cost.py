@@ -23,8 +23,8 @@ def cost(*arguments: str) -> Result:
 
 def test_a_free_service_has_cost_nothing(serve: Callable[..., httpx.Client]) -> None:
     client = serve(ScriptedEngine())
-    for _ in range(3):
-        client.post("/v1/classify", json=TURN)
+    for answer in ("one", "two", "three", "three"):  # the last is answered from the cache
+        client.post("/v1/classify", json=TURN | {"previous_answer": answer})
     done = cost("--url", str(client.base_url))
     assert done.exit_code == 0
     assert "| scripted | 3 | 3 | 0 | 0 | 0.000000 |" in done.stdout.splitlines()
