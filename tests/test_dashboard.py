@@ -11,8 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from emotion_svc.config import Settings
+from emotion_svc.modeldir import SHIPPED
 from emotion_svc.routing.build import create_router
 from emotion_svc.schema import ALL_ANSWERS
+from emotion_svc.serving.models_file import further_models
 from emotion_svc.serving.wires import EXAMPLE_TURN
 from tests.paths import ROOT
 from tests.serving.conftest import listening
@@ -47,20 +49,24 @@ deadline_ms = 9000
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
-    """The labels of every series of a service whose tiers have both answered, and which has refused."""
+    """The labels of every series of a service whose tiers and models have answered, and which has refused."""
     folder = tmp_path_factory.mktemp("tiers")
     with pytest.MonkeyPatch.context() as environment, Upstream(says(ALL_ANSWERS[0])) as upstream:
         environment.setenv("GROQ_API_KEY", "k")
         (folder / "tiers.toml").write_text(TIERS.replace("URL", upstream.url))
+        (folder / "models.toml").write_text(f'[[models]]\nname = "other"\nmodel = "{SHIPPED}"\n')
         settings = Settings(
             tiers=folder / "tiers.toml",
+            models=folder / "models.toml",
             spend_file=folder / "spend.json",
-            keys=f"robot:{hashlib.sha256(b'k').hexdigest()}:3",
+            keys=f"robot:{hashlib.sha256(b'k').hexdigest()}:4",
         )
-        with listening(create_router(settings), settings) as client:
+        with listening(create_router(settings), settings, further_models(settings)) as client:
             client.headers["authorization"] = "Bearer k"
-            for turn in (EXAMPLE_TURN, EXAMPLE_TURN | {"response": CHINESE}, {}, {}):
+            for turn in (EXAMPLE_TURN, EXAMPLE_TURN | {"response": CHINESE}, {}):
                 client.post("/v1/classify", json=turn)
+            client.post("/v1/classify?model=other", json=EXAMPLE_TURN)
+            client.post("/v1/classify", json={})
             yield labels_of(client)
 
 

@@ -104,7 +104,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_headers=["authorization", "content-type", "x-deadline-ms", "x-request-id"],
             expose_headers=["x-request-id", "server-timing", "retry-after"],
         )
     app.add_middleware(Border, metrics=metrics, stopping=stopping)

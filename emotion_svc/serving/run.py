@@ -42,5 +42,6 @@ async def _try_out(settings: Settings) -> None:
     """Starts the engines once, so that what is wrong is told once, and not by every worker."""
     Keys.of(settings)
     tracing_from(os.environ)
+    further_models(settings)
     async with running(create_router(settings)):
         pass
