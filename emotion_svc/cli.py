@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
 from emotion_svc.config import Settings, load_settings
-from emotion_svc.errors import ServiceError
+from emotion_svc.errors import MissingExtra, ServiceError
 from emotion_svc.eval.cli import evaluate
 from emotion_svc.train.cli import train
 
@@ -142,6 +143,29 @@ def key(
     if requests_per_minute is not None:
         print(f"requests_per_minute = {requests_per_minute}")
     print(f"The key of {name}, which is kept nowhere: {secret}", file=sys.stderr)
+
+
+@main.command("vllm-args", context_settings={"ignore_unknown_options": True})
+def vllm_args(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory, or Hub id.")],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[OPTION]…",
+            help="Further options of vllm serve, such as --tensor-parallel-size 2; they take the place of ours.",
+        ),
+    ] = None,
+) -> None:
+    """Print the tuned 'vllm serve' command line for a model and the installed vLLM."""
+    with _told_in_one_line():
+        if find_spec("vllm") is None:
+            raise MissingExtra("vllm", "vllm")
+        from emotion_svc.engines.vllm_serve import serve_command
+
+        command = serve_command(model, more or [])
+        for note in command.notes:
+            print(f"emotion-svc: {note}", file=sys.stderr)
+        print(command.line)
 
 
 main.command("eval")(evaluate)

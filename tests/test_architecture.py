@@ -13,7 +13,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "emotion_svc"
 
 DOORS: Final = {
     "onnxruntime": "engines/embedded.py",
-    "vllm": "engines/vllm.py",
+    "vllm": "engines/vllm",  # and engines/vllm_serve.py
     "openai": "engines/remote.py",
     "outlines": "decoding/language.py",
     "outlines_core": "decoding/index.py",
@@ -25,7 +25,7 @@ DOORS: Final = {
     "torch": "train/",
     "peft": "train/causal.py",
 }
-"""Where a library may be imported: the one file, or the one folder."""
+"""Where a library may be imported: the one file, the one folder, or files whose names begin alike."""
 
 LAYERS: Final = (
     {"taxonomy", "text", "errors"},

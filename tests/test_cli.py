@@ -123,6 +123,16 @@ def test_an_engine_whose_package_is_missing_says_how_to_get_it() -> None:
     assert "the package 'vllm', which is not installed; install it with: pip install 'emotion-svc[vllm]'" in line
 
 
+def test_a_line_for_vllm_needs_vllm_and_says_how_to_get_it() -> None:
+    hidden = "import sys; sys.modules['vllm'] = None; from emotion_svc.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "vllm-args", "some/model"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.endswith("install it with: pip install 'emotion-svc[vllm]'")
+
+
 def test_a_file_is_answered_line_by_line_in_order(tmp_path: Path) -> None:
     turns = [EXAMPLE | {"response": text} for text in ("Chính xác!", "Đừng lo nhé.", EXAMPLE["response"])] * 50
     file = tmp_path / "turns.jsonl"

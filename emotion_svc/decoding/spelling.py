@@ -67,6 +67,10 @@ class Spelling:
         """The tokens with which the tokenizer writes an answer."""
         return list(self._ids[answer.model_dump_json()])
 
+    def answer(self) -> Question:
+        """The whole answer at once, up to where only one is left."""
+        return self._question(ALL_ANSWERS, lambda answer: answer)
+
     def emotion(self, decides: Callable[[Label], object]) -> Question:
         """Where the label is chosen. `decides` says what must be certain: the label itself, or its family."""
         return self._question(ALL_ANSWERS, lambda answer: decides(answer.emotion))

@@ -5,7 +5,7 @@ Whoever runs the weights (vLLM to answer, torch to fine-tune) reads a turn in ex
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,7 +24,10 @@ WINDOW: Final = 1024
 """The most tokens of a request: a turn needs fewer, and a small window costs less memory."""
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_HUB_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+TEXTS: Final = ("*.json", "*.jinja", "*.model", "*.txt")
+"""All files of a model but its weights."""
+
+_FILES: Final = ("*.safetensors", *TEXTS)
 
 
 class Checkpoint(NamedTuple):
@@ -64,21 +67,13 @@ def load_checkpoint(model: str, variants: VariantPolicy = "stable", prompts: Pat
         ModelError: there is no such model, or the answer language cannot do with its tokenizer.
         PromptError: no prompt is for this model, or it does not fit the model's chat template.
     """
-    from transformers import AutoTokenizer
-
-    directory = _find(model)
+    directory = find_model(model)
     name = model_name(directory) if directory == Path(model) else model
     prompt = prompt_for(name, prompts)
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    window = min(WINDOW, config.get("max_position_embeddings", WINDOW))
+    dtype, window = shape_of(directory)
     digest = weights_digest(directory)
     calibration = load_calibration(directory)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
-    except Exception as error:  # transformers raises whatever its parts raise
-        raise ModelError(f"transformers cannot load the tokenizer of '{model}' ({type(error).__name__})") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
+    tokenizer = tokenizer_of(model, directory)
     spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
     # Only one policy lets the model choose within a family; for the others the family is enough.
     emotion, learn_score = spelling.emotion(str if variants == "model" else family_of), spelling.learn_score()
@@ -87,7 +82,7 @@ def load_checkpoint(model: str, variants: VariantPolicy = "stable", prompts: Pat
         name=name,
         digest=digest,
         directory=directory,
-        dtype=config.get("dtype", config.get("torch_dtype", "auto")),
+        dtype=dtype,
         window=window,
         prompt=prompt,
         temperatures=calibration.temperatures(digest, prompt.digest) if calibration else UNCALIBRATED,
@@ -98,14 +93,47 @@ def load_checkpoint(model: str, variants: VariantPolicy = "stable", prompts: Pat
     )
 
 
-def _find(model: str) -> Path:
-    """The model's directory, fetched from the Hub where `model` is a name there."""
+def shape_of(directory: Path) -> tuple[str, int]:
+    """The data type that config.json names, or `auto`, and the longest request that we let the model take, in tokens.
+
+    Raises:
+        ModelError: there is no model in the directory.
+    """
+    model_name(directory)  # tells what is wrong with it
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    window: int = min(WINDOW, config.get("max_position_embeddings", WINDOW))
+    return config.get("dtype", config.get("torch_dtype", "auto")), window
+
+
+def tokenizer_of(model: str, directory: Path) -> Any:
+    """The tokenizer as transformers loads it; `model` names it in errors.
+
+    Raises:
+        ModelError: transformers cannot load it, or it has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except Exception as error:  # transformers raises whatever its parts raise
+        raise ModelError(f"transformers cannot load the tokenizer of '{model}' ({type(error).__name__})") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
+    return tokenizer
+
+
+def find_model(model: str, files: Sequence[str] = _FILES) -> Path:
+    """The model's directory; where `model` is a name on the Hub, such files of it are fetched.
+
+    Raises:
+        ModelError: they cannot be fetched.
+    """
     if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
         return Path(model)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, ignore_patterns="*/*"))
+        return Path(snapshot_download(model, allow_patterns=list(files), ignore_patterns="*/*"))
     except Exception as error:  # the hub's client raises its own errors and those of the network
         raise ModelError(
             f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "

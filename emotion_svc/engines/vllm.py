@@ -23,27 +23,15 @@ from emotion_svc.decoding.posterior import Floats, Posteriors, Slot, Step, slot_
 from emotion_svc.decoding.spelling import Question
 from emotion_svc.decoding.tokens import Encoded
 from emotion_svc.engines.checkpoint import Checkpoint, load_checkpoint
+from emotion_svc.engines.vllm_options import tuned
 from emotion_svc.errors import EngineUnavailable, MissingExtra, ModelError
 from emotion_svc.schema import Timings, Turn, Verdict
-
-_MAX_REQUESTS: Final = 64
-"""Requests that are worked on at the same time; more wait in vLLM."""
-
-_CPU_CACHE_BYTES: Final = 1 << 30
-_CPU_BLOCK: Final = 32
-"""Tokens that the CPU's prefix cache keeps or forgets together: its smallest. With vLLM's default of 128,
-most turns are shorter than one block, and the second request of a turn would compute the first one's again."""
 
 _ENVIRONMENT: Final = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is for answers
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",  # vLLM would report to its makers
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would copy locks that other engines' threads hold
-}
-_CPU_ENVIRONMENT: Final = {
-    # The model runs in vLLM's engine process, not in a worker's behind it: 12 ms for a turn instead of 18, and ready
-    # in 14 s instead of 25 (2 busy cores).
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
 
 
@@ -96,10 +84,7 @@ class VllmEngine:
             ModelError: there is no such model, or vLLM or the answer language cannot do with it.
             PromptError: no prompt is for this model, or it does not fit the model's chat template.
         """
-        if find_spec("vllm") is None:
-            raise MissingExtra("vllm", "vllm")
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        prepare()
         await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
@@ -179,32 +164,13 @@ class VllmEngine:
 
 def _open_vllm(loaded: Checkpoint) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    dtype = "auto"
-    for_platform: dict[str, Any] = {}
-    if current_platform.is_cpu():
-        for name, value in _CPU_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        # Compiling would take half a minute at each first start, and save one of 13 ms with the shipped model.
-        for_platform = {"enforce_eager": True, "block_size": _CPU_BLOCK}
-        if loaded.dtype == "float16":
-            dtype = "float32"  # most CPUs have no arithmetic in float16: the shipped model takes half as long again
-        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-            for_platform["kv_cache_memory_bytes"] = _CPU_CACHE_BYTES
-    arguments = AsyncEngineArgs(
-        model=str(loaded.directory),
-        dtype=dtype,
-        max_model_len=loaded.window,
-        max_num_seqs=_MAX_REQUESTS,
-        enable_prefix_caching=True,
-        structured_outputs_config={"backend": "outlines"},
-        logprobs_mode="processed_logprobs",  # after the grammar's mask; vLLM's own default is before it
-        max_logprobs=max(question.widest for question in loaded.questions),
-        disable_log_stats=True,
-        **for_platform,
-    )
+    widest = max(question.widest for question in loaded.questions)
+    launch = tuned(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
+    for name, value in launch.environment.items():
+        os.environ.setdefault(name, value)
+    arguments = AsyncEngineArgs(model=str(loaded.directory), **launch.options)
     try:
         return AsyncLLM.from_engine_args(arguments)
     except Exception as error:  # vLLM raises whatever its parts raise
@@ -227,3 +193,29 @@ def _sampling(question: Question) -> Any:
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,  # a deep copy for every request; nothing in it is changed
     )
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM runs on the CPU."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def installed_version() -> str:
+    """The version of vLLM that is installed."""
+    import vllm
+
+    return str(vllm.__version__)
+
+
+def prepare() -> None:
+    """Makes vLLM quiet before it is imported for the first time.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+    """
+    if find_spec("vllm") is None:
+        raise MissingExtra("vllm", "vllm")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,1 @@
+"""The vLLM settings study: what each setting is said to save, and what it saves here."""

@@ -1,0 +1,85 @@
+"""The options that vLLM runs with: the same for the `vllm` engine and for a `vllm serve` of one's own.
+
+docs/vllm-settings.md has what each of them was measured to gain. This file needs no vLLM.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+_MAX_REQUESTS: Final = 64
+"""Requests that are worked on at the same time; more wait in vLLM."""
+
+_CPU_CACHE_BYTES: Final = 1 << 30
+_CPU_BLOCK: Final = 32
+"""Tokens that the CPU's prefix cache keeps or forgets together: its smallest. With vLLM's default of 128,
+most turns are shorter than one block, and the second request of a turn would compute the first one's again."""
+
+_LOGPROBS: Final = 20
+"""vLLM's own default for `max_logprobs`, and what OpenAI's wire may ask for."""
+
+
+class Launch(NamedTuple):
+    """How vLLM is started: `options` as `AsyncEngineArgs` names them, and variables of the environment."""
+
+    options: dict[str, Any]
+    environment: dict[str, str]
+
+
+def tuned(*, dtype: str, window: int, widest: int, on_cpu: bool) -> Launch:
+    """The tuned set for one model.
+
+    Args:
+        dtype: what the checkpoint's config.json says, such as `float16`.
+        window: the longest request, in tokens (`checkpoint.shape_of`).
+        widest: the most tokens of the grammar that may come next; all of them get a log-probability.
+        on_cpu: whether vLLM runs on the CPU.
+    """
+    options: dict[str, Any] = {
+        "max_model_len": window,
+        "max_num_seqs": _MAX_REQUESTS,
+        "enable_prefix_caching": True,
+        "structured_outputs_config": {"backend": "outlines"},
+        "logprobs_mode": "processed_logprobs",  # after the grammar's mask; vLLM's own default is before it
+        "max_logprobs": max(_LOGPROBS, widest),
+        "disable_log_stats": True,
+    }
+    if not on_cpu:
+        return Launch(options, {})
+    if dtype == "float16":
+        # Most CPUs have no arithmetic in float16: the shipped model takes half as long again.
+        options["dtype"] = "float32"
+    # Compiling would take half a minute at each first start, and save one of 13 ms with the shipped model.
+    options |= {"enforce_eager": True, "block_size": _CPU_BLOCK, "kv_cache_memory_bytes": _CPU_CACHE_BYTES}
+    # The model runs in vLLM's engine process, not in a worker's behind it: 12 ms for a turn instead of 18, and ready
+    # in 14 s instead of 25 (2 busy cores).
+    return Launch(options, {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+
+
+def as_words(options: Mapping[str, Any]) -> list[str]:
+    """The options as words of a command line: `{"enforce_eager": True}` is `--enforce-eager`, objects are JSON."""
+    words: list[str] = []
+    for name, value in options.items():
+        words.append(option_name(name))
+        if value is not True:
+            words.append(value if isinstance(value, str) else json.dumps(value))
+    return words
+
+
+def option_name(name: str) -> str:
+    """`max_model_len` is `--max-model-len`."""
+    return "--" + name.replace("_", "-")
+
+
+def given_names(words: Sequence[str]) -> set[str]:
+    """The names of the options among the words of a command line, as `--max-model-len`."""
+    return {word.split("=")[0].split(".")[0].replace("_", "-") for word in words if word.startswith("--")}
+
+
+def serve_line(model: str, launch: Launch, more: Sequence[str]) -> str:
+    """The line for a shell that starts `vllm serve`; where `more` gives an option, it takes the place of ours."""
+    given = given_names(more)
+    options = {name: value for name, value in launch.options.items() if option_name(name) not in given}
+    variables = [f"{name}={shlex.quote(value)}" for name, value in launch.environment.items()]
+    return " ".join([*variables, shlex.join(["vllm", "serve", model, *as_words(options), *more])])
