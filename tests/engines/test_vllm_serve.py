@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emotion_svc.engines import vllm_serve
+from emotion_svc.engines.vllm import runs_on_cpu
 from emotion_svc.engines.vllm_options import Launch, tuned
 from emotion_svc.engines.vllm_serve import serve_command
 from emotion_svc.errors import ModelError, SetupError
@@ -45,7 +46,7 @@ def test_vllms_own_parser_takes_the_line_and_reads_what_was_meant() -> None:
 def test_the_line_has_every_option_that_the_engine_runs_with() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    launch = tuned(dtype="float16", window=512, widest=23, on_cpu=vllm_serve.runs_on_cpu())
+    launch = tuned(dtype="float16", window=512, widest=23, on_cpu=runs_on_cpu())
     in_process = AsyncEngineArgs(model=MODEL, **launch.options).create_engine_config()
     served = AsyncEngineArgs.from_cli_args(parsed(serve_command(MODEL).line))
     served.model = MODEL
