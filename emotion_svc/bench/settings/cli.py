@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,6 +77,7 @@ def _run(request: "Request") -> None:
 
 def main() -> None:
     """The entry point of `python -m emotion_svc.bench.settings`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as by Ctrl-C: the servers are ended, too
     # Its tracebacks are long, and would stand above the last thing that was told.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(study)
