@@ -15,7 +15,7 @@ from emotion_svc.bench.settings.asking import SERVED
 from emotion_svc.bench.settings.catalog import Configuration
 from emotion_svc.errors import SetupError
 
-_START_S: Final = 300
+_START_S: Final = 600
 """How long a server may take to be ready: vLLM compiles a model at its first start."""
 
 _STOP_S: Final = 20
