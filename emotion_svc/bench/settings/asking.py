@@ -73,10 +73,9 @@ class Model:
         else:
             schema = {"name": "answer", "schema": Answer.model_json_schema()}
             request |= {"response_format": {"type": "json_schema", "json_schema": schema}}
-        if asking.stops and regex:
-            request |= {"stop_token_ids": question.deciding_ids}
-        elif asking.stops:
-            request |= {"stop": ["}"], "include_stop_str_in_output": True}
+        if asking.stops:
+            request |= {"stop_token_ids": question.deciding_ids} if regex else {"stop": ["}"]}
+            request |= {"include_stop_str_in_output": True}  # it is a part of the answer; holds for tokens, too
         if asking.temperature is not None:
             request |= {"temperature": asking.temperature}
         return json.dumps(request).encode()
