@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from emotion_svc.bench.http_client import Connection
 from emotion_svc.bench.settings.catalog import Asking
-from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
-from emotion_svc.decoding.spelling import Question, Spelling
-from emotion_svc.engines.vllm_model import load, tokenizer_of
+from emotion_svc.decoding.spelling import Question
+from emotion_svc.engines.checkpoint import load_checkpoint
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.prompt import Prompt, load_prompt
 from emotion_svc.schema import ALL_ANSWERS, Answer, Turn
@@ -43,15 +42,13 @@ class Model:
         directory: the model directory.
 
     Raises:
-        ModelError: as `engines.vllm_model.load`.
+        ModelError: as `engines.checkpoint.load_checkpoint`.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.loaded = load(str(directory), "stable", None)
-        tokenizer = tokenizer_of(str(directory), directory)
-        own, eos = tokenizer.backend_tokenizer, tokenizer.eos_token_id
-        self.whole: Question = Spelling(own, eos).answer()
-        self._longest: int = AnswerIndex(vocabulary_of(own), eos).max_tokens
+        self.loaded = load_checkpoint(str(directory))
+        self.whole: Question = self.loaded.spelling.answer()
+        self._longest = max(map(len, ALL_ANSWERS))  # a token is at least one character
         self._long: Prompt = load_prompt(_LONG)
 
     def body(self, turn: Turn, asking: Asking, *, seed: int, salt: str) -> bytes:
