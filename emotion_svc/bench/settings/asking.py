@@ -112,7 +112,9 @@ async def ask(connection: Connection, model: Model, turn: Turn, asking: Asking, 
         raise EngineUnavailable(f"vLLM answered a request of the study with status {received.status}; see its log")
     text, tokens, first, last = "", 0, None, sent
     for at, piece in _events(received.chunks):
-        for choice in piece["choices"]:
+        if "error" in piece:  # vLLM breaks the answer off; what is there is none
+            first, last = first or at, at
+        for choice in piece.get("choices", []):
             first, last = first or at, at
             text += choice["text"]
         if piece.get("usage"):
