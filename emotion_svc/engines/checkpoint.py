@@ -24,10 +24,10 @@ WINDOW: Final = 1024
 """The most tokens of a request: a turn needs fewer, and a small window costs less memory."""
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-HUB_TEXTS: Final = ["*.json", "*.jinja", "*.model", "*.txt"]
+TEXTS: Final = ("*.json", "*.jinja", "*.model", "*.txt")
 """All files of a model but its weights."""
 
-_HUB_FILES: Final = ["*.safetensors", *HUB_TEXTS]
+_FILES: Final = ("*.safetensors", *TEXTS)
 
 
 class Checkpoint(NamedTuple):
@@ -67,7 +67,7 @@ def load_checkpoint(model: str, variants: VariantPolicy = "stable", prompts: Pat
         ModelError: there is no such model, or the answer language cannot do with its tokenizer.
         PromptError: no prompt is for this model, or it does not fit the model's chat template.
     """
-    directory = find(model)
+    directory = find_model(model)
     name = model_name(directory) if directory == Path(model) else model
     prompt = prompt_for(name, prompts)
     dtype, window = shape_of(directory)
@@ -93,30 +93,16 @@ def load_checkpoint(model: str, variants: VariantPolicy = "stable", prompts: Pat
     )
 
 
-def find(model: str, files: Sequence[str] = _HUB_FILES) -> Path:
-    """The model's directory; where `model` is a name on the Hub, such files of it are fetched.
+def shape_of(directory: Path) -> tuple[str, int]:
+    """The data type that config.json names, or `auto`, and the longest request that we let the model take, in tokens.
 
     Raises:
-        ModelError: they cannot be fetched.
+        ModelError: there is no model in the directory.
     """
-    if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
-        return Path(model)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=list(files), ignore_patterns="*/*"))
-    except Exception as error:  # the hub's client raises its own errors and those of the network
-        raise ModelError(
-            f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
-            "give a model directory, or check the name and the network"
-        ) from error
-
-
-def shape_of(directory: Path) -> tuple[str, int]:
-    """The data type of the checkpoint, and the longest request that we let the model take."""
+    model_name(directory)  # tells what is wrong with it
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     window: int = min(WINDOW, config.get("max_position_embeddings", WINDOW))
-    return config.get("dtype") or config.get("torch_dtype") or "auto", window
+    return config.get("dtype", config.get("torch_dtype", "auto")), window
 
 
 def tokenizer_of(model: str, directory: Path) -> Any:
@@ -134,6 +120,25 @@ def tokenizer_of(model: str, directory: Path) -> Any:
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of '{model}' names no end-of-sequence token; vLLM's grammar needs one")
     return tokenizer
+
+
+def find_model(model: str, files: Sequence[str] = _FILES) -> Path:
+    """The model's directory; where `model` is a name on the Hub, such files of it are fetched.
+
+    Raises:
+        ModelError: they cannot be fetched.
+    """
+    if Path(model).is_dir() or not _HUB_NAME.fullmatch(model):
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(files), ignore_patterns="*/*"))
+    except Exception as error:  # the hub's client raises its own errors and those of the network
+        raise ModelError(
+            f"'{model}' is no directory and cannot be fetched from the Hugging Face Hub ({type(error).__name__}); "
+            "give a model directory, or check the name and the network"
+        ) from error
 
 
 def weights_digest(directory: Path) -> str:

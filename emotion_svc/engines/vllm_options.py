@@ -8,9 +8,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-WINDOW: Final = 1024
-"""The most tokens of a request: a turn needs fewer, and a small window costs less memory."""
-
 _MAX_REQUESTS: Final = 64
 """Requests that are worked on at the same time; more wait in vLLM."""
 
@@ -35,12 +32,12 @@ def tuned(*, dtype: str, window: int, widest: int, on_cpu: bool) -> Launch:
 
     Args:
         dtype: what the checkpoint's config.json says, such as `float16`.
-        window: the longest request that the model takes, in tokens.
+        window: the longest request, in tokens (`checkpoint.shape_of`).
         widest: the most tokens of the grammar that may come next; all of them get a log-probability.
         on_cpu: whether vLLM runs on the CPU.
     """
     options: dict[str, Any] = {
-        "max_model_len": min(WINDOW, window),
+        "max_model_len": window,
         "max_num_seqs": _MAX_REQUESTS,
         "enable_prefix_caching": True,
         "structured_outputs_config": {"backend": "outlines"},

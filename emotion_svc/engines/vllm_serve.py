@@ -8,11 +8,10 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from emotion_svc.decoding.spelling import Spelling
-from emotion_svc.engines.checkpoint import HUB_TEXTS, find, shape_of, tokenizer_of
+from emotion_svc.engines.checkpoint import TEXTS, find_model, shape_of, tokenizer_of
 from emotion_svc.engines.vllm import prepare, runs_on_cpu
 from emotion_svc.engines.vllm_options import Launch, as_words, option_name, serve_line, tuned
 from emotion_svc.errors import SetupError
-from emotion_svc.modeldir import model_name
 
 
 class ServeCommand(NamedTuple):
@@ -36,8 +35,7 @@ def serve_command(model: str, more: Sequence[str] = ()) -> ServeCommand:
         SetupError: the installed vLLM does not take `more`.
     """
     prepare()
-    directory = find(model, HUB_TEXTS)
-    model_name(directory)  # tells what is wrong with a directory that holds no model
+    directory = find_model(model, TEXTS)
     dtype, window = shape_of(directory)
     tokenizer = tokenizer_of(model, directory)
     spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)

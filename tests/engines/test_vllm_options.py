@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_svc.engines.vllm_options import WINDOW, Launch, as_words, serve_line, tuned
+from emotion_svc.engines.vllm_options import Launch, as_words, serve_line, tuned
 
 LAUNCH = Launch({"max_num_seqs": 64, "enforce_eager": True}, {"VLLM_SPACE": "1"})
 
@@ -41,11 +41,6 @@ def test_a_gpu_gets_nothing_that_is_for_a_cpu() -> None:
 @pytest.mark.parametrize(("dtype", "given"), [("float16", "float32"), ("bfloat16", None), ("float32", None)])
 def test_a_cpu_computes_float16_in_float32_and_keeps_the_others(dtype: str, given: str | None) -> None:
     assert on(cpu=True, dtype=dtype).options.get("dtype") == given
-
-
-def test_the_window_is_the_models_or_the_one_that_a_turn_needs() -> None:
-    assert on(cpu=True, window=512).options["max_model_len"] == 512
-    assert on(cpu=True, window=131_072).options["max_model_len"] == WINDOW
 
 
 def test_every_token_that_may_come_next_gets_a_log_probability_and_never_fewer_than_vllm_gives() -> None:

@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from emotion_svc.bench.http_client import Connection
 from emotion_svc.bench.settings.catalog import Asking
-from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
-from emotion_svc.decoding.spelling import Question, Spelling
-from emotion_svc.engines.checkpoint import load_checkpoint, tokenizer_of
+from emotion_svc.decoding.spelling import Question
+from emotion_svc.engines.checkpoint import load_checkpoint
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.prompt import Prompt, load_prompt
 from emotion_svc.schema import ALL_ANSWERS, Answer, Turn
@@ -48,10 +47,8 @@ class Model:
 
     def __init__(self, directory: Path) -> None:
         self.loaded = load_checkpoint(str(directory))
-        tokenizer = tokenizer_of(str(directory), directory)
-        own, eos = tokenizer.backend_tokenizer, tokenizer.eos_token_id
-        self.whole: Question = Spelling(own, eos).answer()
-        self._longest: int = AnswerIndex(vocabulary_of(own), eos).max_tokens
+        self.whole: Question = self.loaded.spelling.answer()
+        self._longest = max(map(len, ALL_ANSWERS))  # a token is at least one character
         self._long: Prompt = load_prompt(_LONG)
 
     def body(self, turn: Turn, asking: Asking, *, seed: int, salt: str) -> bytes:
@@ -73,10 +70,9 @@ class Model:
         else:
             schema = {"name": "answer", "schema": Answer.model_json_schema()}
             request |= {"response_format": {"type": "json_schema", "json_schema": schema}}
-        if asking.stops and regex:
-            request |= {"stop_token_ids": question.deciding_ids}
-        elif asking.stops:
-            request |= {"stop": ["}"], "include_stop_str_in_output": True}
+        if asking.stops:
+            request |= {"stop_token_ids": question.deciding_ids} if regex else {"stop": ["}"]}
+            request |= {"include_stop_str_in_output": True}  # it is a part of the answer; holds for tokens, too
         if asking.temperature is not None:
             request |= {"temperature": asking.temperature}
         return json.dumps(request).encode()
@@ -116,7 +112,9 @@ async def ask(connection: Connection, model: Model, turn: Turn, asking: Asking, 
         raise EngineUnavailable(f"vLLM answered a request of the study with status {received.status}; see its log")
     text, tokens, first, last = "", 0, None, sent
     for at, piece in _events(received.chunks):
-        for choice in piece["choices"]:
+        if "error" in piece:  # vLLM breaks the answer off; what is there is none
+            first, last = first or at, at
+        for choice in piece.get("choices", []):
             first, last = first or at, at
             text += choice["text"]
         if piece.get("usage"):
