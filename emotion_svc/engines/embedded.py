@@ -61,6 +61,7 @@ class EmbeddedModel:
         onnx_file: the graph, inside or outside the directory.
         prompts: directory of the prompt files; the package's own by default.
         temperatures: instead of the directory's calibration.
+        profile: ONNX Runtime writes what every operator took to a file that begins so (see `end_profile`).
 
     Raises:
         ModelError: a file is missing or damaged, or the calibration is for another file.
@@ -76,6 +77,7 @@ class EmbeddedModel:
         onnx_file: Path | None = None,
         prompts: Path | None = None,
         temperatures: Temperatures | None = None,
+        profile: Path | None = None,
     ) -> None:
         self.name = model_name(directory)
         prompt = prompt_for(self.name, prompts)
@@ -85,7 +87,7 @@ class EmbeddedModel:
             calibration = load_calibration(directory)
             temperatures = calibration.temperatures(self.digest, prompt.digest) if calibration else UNCALIBRATED
         self._temperatures, self._variants = temperatures, variants
-        self._session = _open_session(path, threads)
+        self._session = open_session(path, threads, profile)
         self.tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
         tokenizer = self.tokens.tokenizer
         eos = tokenizer.token_to_id("<|end|>")
@@ -121,6 +123,10 @@ class EmbeddedModel:
                     timings=timings,
                 )
         return [verdicts[i] for i in range(len(turns))]
+
+    def end_profile(self) -> Path:
+        """Ends a profile that was asked for; the file that holds it (Chrome's trace format)."""
+        return Path(self._session.end_profiling())
 
     def _infer(self, turns: Sequence[Turn], encoded: Sequence[Encoded]) -> tuple[list[Any], list[Posteriors]]:
         """Chosen labels and posteriors of one batch."""
@@ -244,7 +250,12 @@ class EmbeddedEngine:
         self._model = self._batcher = None
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
+    """A session of ONNX Runtime on the CPU, as the engine runs it.
+
+    Raises:
+        ModelError: the file cannot be loaded.
+    """
     # Since 1.29 its wheels report every session to their maker and keep an id of the machine in the home folder.
     # Its own disable_telemetry_events() comes too late for both; this is read when the library is loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -254,6 +265,9 @@ def _open_session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class

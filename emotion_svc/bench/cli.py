@@ -1,0 +1,121 @@
+"""The benchmark command: subjects in, figures out, as a table, `bench.json`, plots and a last line of JSON."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion_svc.bench.subjects import NAMES, WAYS, Way
+from emotion_svc.errors import MissingExtra, ServiceError, SetupError
+
+
+class Part(StrEnum):
+    """What can be measured."""
+
+    LOAD = "load"
+    FLOOR = "floor"
+    BATCH = "batch"
+    GROWTH = "growth"
+
+
+_GOLD = [Path("eval_data/dev.jsonl"), Path("eval_data/test.jsonl")]
+
+
+def bench(
+    engine: Annotated[list[str], typer.Option(metavar="NAME", help=f"Of {', '.join(NAMES)}; repeatable.")] = [  # noqa: B006
+        "embedded"
+    ],
+    over: Annotated[list[str], typer.Option(metavar="process|http", help="How it is asked; repeatable.")] = list(WAYS),  # noqa: B006, B008
+    part: Annotated[list[Part], typer.Option(help="What is measured; repeatable.")] = list(Part),  # noqa: B006, B008
+    clients: Annotated[str, typer.Option(help="Turns at a time, separated by commas.")] = "1,4,16",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds over all subjects and loads.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of one round of one load.")] = 2.0,
+    warm_up: Annotated[float, typer.Option(min=0.01, help="Seconds that a subject is asked before.")] = 1.0,
+    gold: Annotated[list[Path], typer.Option(help="Gold turns (JSON Lines); repeatable.")] = _GOLD,  # noqa: B006
+    seed: Annotated[int, typer.Option(help="Of the order of the turns.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Model of the engines; the shipped one by default.")] = None,
+    python: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="The Python that runs a subject; repeatable.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where bench.json, plots and the peers' models go.")] = Path("runs/bench"),
+) -> None:
+    """Measure engines, and what could be used instead, beside each other on this machine."""
+    with _told_in_one_line():
+        for package in ("psutil", "matplotlib", "onnx"):
+            if find_spec(package) is None:
+                raise MissingExtra(package, "bench")
+        from emotion_svc.bench.plot import plot_report
+        from emotion_svc.bench.run import Request, run
+        from emotion_svc.bench.table import to_markdown
+
+        request = Request(
+            subjects=[_one_of(name, NAMES, "engine") for name in engine],
+            ways=[_way(name) for name in over],
+            parts=[str(one) for one in part],
+            clients=_counts(clients),
+            rounds=rounds,
+            seconds=seconds,
+            warm_up_s=warm_up,
+            gold=gold,
+            seed=seed,
+            model=model,
+            pythons=dict(_named(pair) for pair in python or []),
+            out=out,
+        )
+        report = asyncio.run(run(request, told=lambda text: print(text, file=sys.stderr, flush=True)))
+        print(to_markdown(report))
+        (out / "bench.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        pictures = plot_report(report, out)
+        print(f"\nWritten: {', '.join(map(str, [out / 'bench.json', *pictures]))}")
+        print(json.dumps(report.summary))
+        if broken := report.broken_promises:
+            print(f"emotion-svc bench: {'; '.join(broken)}", file=sys.stderr)
+            raise typer.Exit(1)
+
+
+def _one_of(name: str, known: tuple[str, ...], option: str) -> str:
+    if name not in known:
+        raise SetupError(f"--{option}: expected one of {', '.join(known)}, found {name[:40]!r}")
+    return name
+
+
+def _way(name: str) -> Way:
+    return next((way for way in WAYS if way == name), None) or _refuse_way(name)
+
+
+def _refuse_way(name: str) -> Way:
+    raise SetupError(f"--over: expected one of {', '.join(WAYS)}, found {name[:40]!r}")
+
+
+def _counts(text: str) -> list[int]:
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise SetupError(f"--clients: expected numbers from 1 on, separated by commas, found {text[:40]!r}")
+    return sorted({int(part) for part in text.split(",")})
+
+
+def _named(pair: str) -> tuple[str, Path]:
+    name, _, path = pair.partition("=")
+    if name not in NAMES or not Path(path).is_file():
+        raise SetupError(f"--python: expected NAME=PATH of an interpreter for one of {', '.join(NAMES)}, found {pair!r}")
+    return name, Path(path)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        print(f"emotion-svc bench: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """The entry point of `python -m emotion_svc.bench`."""
+    typer.run(bench)

@@ -1,0 +1,113 @@
+"""The floor: the least time that one turn can take on this machine, computed from the model's shape and measured peaks.
+
+Nothing can be faster than its operations at the machine's peak, or than its bytes at the memory's. Only what the
+answer needs is counted: the last layer looks out from one position, a token looks at those before it, 25 tokens get
+logits. Norms, activations and softmax are left out, so the true floor lies a little higher.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from emotion_svc.bench.peak import measure_peak
+from emotion_svc.bench.results import Cost, Floor, Peak
+from emotion_svc.engines.embedded import EmbeddedModel
+from emotion_svc.modeldir import SHIPPED
+from emotion_svc.schema import Turn
+from emotion_svc.taxonomy import LABELS
+
+_LOGITS: Final = len(LABELS) + 2
+_INT8_BYTES: Final = 1 + 4 / 32
+"""Of a weight: itself, and its part of the scale that 32 of them share."""
+_FLOAT_BYTES: Final = 4
+_WARM_UP: Final = 50
+
+
+class Shape(NamedTuple):
+    """What of a Llama's config decides its work."""
+
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    kv_heads: int
+    head: int
+
+    @classmethod
+    def of(cls, directory: Path) -> "Shape":
+        """Of the checkpoint in a model directory."""
+        c = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        return cls(
+            c["num_hidden_layers"],
+            c["hidden_size"],
+            c["intermediate_size"],
+            c["num_attention_heads"],
+            c["num_key_value_heads"],
+            c["head_dim"],
+        )
+
+    @property
+    def query_weights(self) -> int:
+        """Weights of a layer that only positions need which are looked out from: q, o, and the MLP."""
+        return 2 * self.hidden * self.heads * self.head + 3 * self.hidden * self.inner
+
+    @property
+    def key_weights(self) -> int:
+        """Weights of a layer that every token needs: k and v."""
+        return 2 * self.hidden * self.kv_heads * self.head
+
+    @property
+    def weights(self) -> int:
+        """Weights that one pass multiplies with; embeddings are looked up."""
+        return self.layers * (self.query_weights + self.key_weights) + self.hidden * _LOGITS
+
+
+def cost_of_pass(shape: Shape, tokens: int, past: int) -> Cost:
+    """Work of one pass over `tokens` new tokens, whose last is read, behind `past` known ones."""
+    inner = shape.layers - 1  # layers in which every token is looked out from
+    linear = tokens * (shape.layers * shape.key_weights + inner * shape.query_weights)
+    linear += shape.query_weights + shape.hidden * _LOGITS
+    seen = tokens * past + tokens * (tokens + 1) // 2
+    attention = 2 * shape.heads * shape.head * (inner * seen + past + tokens)
+    kept = 2 * shape.layers * shape.kv_heads * shape.head * _FLOAT_BYTES  # keys and values of one token
+    return Cost(
+        linear_ops=2 * linear,
+        attention_ops=2 * attention,
+        bytes_moved=shape.weights * _INT8_BYTES + (past + tokens) * kept + tokens * shape.hidden,
+    )
+
+
+def cost_of_turn(shape: Shape, tokens: int, system: int) -> Cost:
+    """Both passes: the turn and the token that opens the answer; then the label and the forced skeleton."""
+    passes = cost_of_pass(shape, tokens + 1, system), cost_of_pass(shape, 2, system + tokens + 1)
+    return Cost(
+        linear_ops=sum(one.linear_ops for one in passes),
+        attention_ops=sum(one.attention_ops for one in passes),
+        bytes_moved=sum(one.bytes_moved for one in passes),
+    )
+
+
+def floor_ms(cost: Cost, peak: Peak) -> float:
+    """Milliseconds that the cost takes at the peak, computing or moving, whichever is longer.
+
+    A multiplication and an addition are two operations.
+    """
+    computing = cost.linear_ops / (peak.int8_gops * 1e9) + cost.attention_ops / (peak.fp32_gflops * 1e9)
+    return max(computing, cost.bytes_moved / (peak.memory_gb_per_s * 1e9)) * 1e3
+
+
+def measure_floor(model: EmbeddedModel, turns: Sequence[Turn], directory: Path = SHIPPED) -> Floor:
+    """The floor at the median length of the turns, and the time of turns of about that length in the engine."""
+    lengths = [len(model.tokens.encode(turn).ids) for turn in turns]
+    median = int(np.median(lengths))
+    near = [turn for turn, length in zip(turns, lengths, strict=True) if abs(length - median) <= 1]
+    for turn in turns[:_WARM_UP]:
+        model.classify([turn])
+    infer = float(np.median([model.classify([turn])[0].timings.infer_ms for turn in near]))
+    peak = measure_peak()
+    cost = cost_of_turn(Shape.of(directory), median, len(model.tokens.system_ids))
+    least = floor_ms(cost, peak)
+    return Floor(tokens=median, cost=cost, peak=peak, floor_ms=least, infer_ms=infer, reached=least / infer)

@@ -1,0 +1,53 @@
+"""What can be measured: our engines, and what a user would take instead of them ("peers")."""
+
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from emotion_svc.config import EngineName
+from emotion_svc.modeldir import SHIPPED
+
+PeerName = Literal["vllm-json", "vllm-json-135m", "outlines", "llama-cpp"]
+"""`vllm-json`: vLLM as a plain user takes it, with the answer's JSON schema as response format, and the shipped
+checkpoint; `vllm-json-135m`: the same with random weights of SmolLM2-135M's shape and a general prompt; `outlines`:
+transformers under outlines, the shipped checkpoint; `llama-cpp`: llama.cpp with a grammar, the shipped checkpoint."""
+
+ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
+PEERS: Final[tuple[str, ...]] = get_args(PeerName)
+NAMES: Final = ENGINES + PEERS
+
+Way = Literal["process", "http"]
+WAYS: Final[tuple[Way, ...]] = get_args(Way)
+
+SERVED: Final = (*ENGINES, "vllm-json", "vllm-json-135m")
+"""What can be asked over HTTP. transformers and outlines bring no server; llama-cpp-python's takes no token ids, and
+llama.cpp has no tokenizer like the shipped one."""
+
+
+class Spec(BaseModel):
+    """One subject for one process, as it is handed to that process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    model: str | None = None
+    gold: tuple[Path, ...]
+    seed: int
+    assets: Path
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it is one of our own."""
+        return self.name in ENGINES
+
+    @property
+    def checkpoint(self) -> Path:
+        """The model directory that a peer reads; what is not shipped is made before (see `peers/assets.py`)."""
+        match self.name:
+            case "vllm-json-135m":
+                return self.assets / "random-135m"
+            case "llama-cpp":
+                return self.assets / "shipped.gguf"
+            case _:
+                return SHIPPED
