@@ -16,6 +16,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from emotion_svc.bench.cli import bench
 from emotion_svc.config import Settings, load_settings
 from emotion_svc.errors import ServiceError
 from emotion_svc.eval.cli import evaluate
@@ -145,6 +146,7 @@ def key(
 
 
 main.command("eval")(evaluate)
+main.command()(bench)
 main.command()(train)
 
 

@@ -5,40 +5,30 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
-from emotion_svc.bench.subjects import NAMES, WAYS, Way
+from emotion_svc.bench.subjects import NAMES, PARTS, WAYS, Name, Part, Way
 from emotion_svc.errors import MissingExtra, ServiceError, SetupError
 
+Known = TypeVar("Known", bound=str)
 
-class Part(StrEnum):
-    """What can be measured."""
-
-    LOAD = "load"
-    FLOOR = "floor"
-    BATCH = "batch"
-    GROWTH = "growth"
-
-
-_GOLD = [Path("eval_data/dev.jsonl"), Path("eval_data/test.jsonl")]
+_GOLD: Final = (Path("eval_data/dev.jsonl"), Path("eval_data/test.jsonl"))
 
 
 def bench(
-    engine: Annotated[list[str], typer.Option(metavar="NAME", help=f"Of {', '.join(NAMES)}; repeatable.")] = [  # noqa: B006
-        "embedded"
-    ],
-    over: Annotated[list[str], typer.Option(metavar="process|http", help="How it is asked; repeatable.")] = list(WAYS),  # noqa: B006, B008
-    part: Annotated[list[Part], typer.Option(help="What is measured; repeatable.")] = list(Part),  # noqa: B006, B008
-    clients: Annotated[str, typer.Option(help="Turns at a time, separated by commas.")] = "1,4,16",
+    engine: Annotated[str, typer.Option(metavar="NAMES", help=f"Of {', '.join(NAMES)}.")] = "embedded",
+    over: Annotated[str, typer.Option(metavar="WAYS", help="How they are asked.")] = ",".join(WAYS),
+    part: Annotated[str, typer.Option(metavar="PARTS", help="What is measured.")] = ",".join(PARTS),
+    clients: Annotated[str, typer.Option(help="Turns at a time.")] = "1,4,16",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over all subjects and loads.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.01, help="Length of one round of one load.")] = 2.0,
     warm_up: Annotated[float, typer.Option(min=0.01, help="Seconds that a subject is asked before.")] = 1.0,
-    gold: Annotated[list[Path], typer.Option(help="Gold turns (JSON Lines); repeatable.")] = _GOLD,  # noqa: B006
+    gold: Annotated[list[Path], typer.Option(help="Gold turns (JSON Lines); repeatable.")] = list(_GOLD),  # noqa: B006
     seed: Annotated[int, typer.Option(help="Of the order of the turns.")] = 0,
     model: Annotated[str | None, typer.Option(help="Model of the engines; the shipped one by default.")] = None,
     python: Annotated[
@@ -46,7 +36,10 @@ def bench(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where bench.json, plots and the peers' models go.")] = Path("runs/bench"),
 ) -> None:
-    """Measure engines, and what could be used instead, beside each other on this machine."""
+    """Measure engines, and what could be used instead, beside each other on this machine.
+
+    Of engine, over, part and clients there may be several, separated by commas.
+    """
     with _told_in_one_line():
         for package in ("psutil", "matplotlib", "onnx"):
             if find_spec(package) is None:
@@ -56,9 +49,9 @@ def bench(
         from emotion_svc.bench.table import to_markdown
 
         request = Request(
-            subjects=[_one_of(name, NAMES, "engine") for name in engine],
-            ways=[_way(name) for name in over],
-            parts=[str(one) for one in part],
+            subjects=_each_of(TypeAdapter(Name), engine, "engine", NAMES),
+            ways=_each_of(TypeAdapter(Way), over, "over", WAYS),
+            parts=_each_of(TypeAdapter(Part), part, "part", PARTS),
             clients=_counts(clients),
             rounds=rounds,
             seconds=seconds,
@@ -80,18 +73,13 @@ def bench(
             raise typer.Exit(1)
 
 
-def _one_of(name: str, known: tuple[str, ...], option: str) -> str:
-    if name not in known:
-        raise SetupError(f"--{option}: expected one of {', '.join(known)}, found {name[:40]!r}")
-    return name
-
-
-def _way(name: str) -> Way:
-    return next((way for way in WAYS if way == name), None) or _refuse_way(name)
-
-
-def _refuse_way(name: str) -> Way:
-    raise SetupError(f"--over: expected one of {', '.join(WAYS)}, found {name[:40]!r}")
+def _each_of(kind: TypeAdapter[Known], text: str, option: str, known: tuple[str, ...]) -> list[Known]:
+    try:
+        return [kind.validate_python(name) for name in text.split(",")]
+    except ValidationError:
+        raise SetupError(
+            f"--{option}: expected some of {', '.join(known)}, separated by commas, found {text[:80]!r}"
+        ) from None
 
 
 def _counts(text: str) -> list[int]:
@@ -103,7 +91,9 @@ def _counts(text: str) -> list[int]:
 def _named(pair: str) -> tuple[str, Path]:
     name, _, path = pair.partition("=")
     if name not in NAMES or not Path(path).is_file():
-        raise SetupError(f"--python: expected NAME=PATH of an interpreter for one of {', '.join(NAMES)}, found {pair!r}")
+        raise SetupError(
+            f"--python: expected NAME=PATH of an interpreter for one of {', '.join(NAMES)}, found {pair!r}"
+        )
     return name, Path(path)
 
 

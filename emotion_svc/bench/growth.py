@@ -1,11 +1,13 @@
 """How cost grows: longer texts, more clients, more labels."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from emotion_svc.bench.load import Reply, press
 from emotion_svc.bench.results import Growth
@@ -39,7 +41,7 @@ def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> Growth:
     times: dict[int, list[float]] = {factor: [] for factor in _FACTORS}
     for _ in range(_ROUNDS):
         for factor, made in longer.items():
-            times[factor] += [_seconds(lambda turn=turn: model.classify([turn])) * 1e3 for turn in made]  # type: ignore[misc]
+            times[factor] += [_seconds(partial(model.classify, [turn])) * 1e3 for turn in made]
     return Growth(
         what="characters of the response",
         unit="ms",
@@ -82,15 +84,23 @@ def _more_labels(model: EmbeddedModel) -> list[Growth]:
         made_up = [f"label_{number}" for number in range(count - len(LABELS))]
         tokens = vocabulary | {label.encode(): [first_id + place] for place, label in enumerate(made_up)}
         regex = rf'\{{"emotion":"({"|".join([*LABELS, *made_up])})","learn_score":(true|false)\}}'
-        building.append(_best(lambda tokens=tokens, regex=regex: AnswerIndex(tokens, first_id + count, regex).max_tokens))  # type: ignore[misc]
+        building.append(_best(partial(_index_of, tokens, first_id + count, regex)))
         slots = rng.standard_normal((_HIDDEN, count)).astype(np.float32)
         state = rng.standard_normal((1, _HIDDEN)).astype(np.float32)
-        reading.append(_best(lambda slots=slots, state=state: softmax(state @ slots).argmax()))  # type: ignore[misc]
+        reading.append(_best(partial(_choice_of, state, slots)))
     sizes = [float(count) for count in counts]
     return [
         Growth(what="labels: index, at start", unit="ms", sizes=sizes, cost=building, note="regex to index"),
         Growth(what="labels: posterior, each turn", unit="ms", sizes=sizes, cost=reading, note="logits to choice"),
     ]
+
+
+def _index_of(vocabulary: Mapping[bytes, Sequence[int]], eos: int, regex: str) -> int:
+    return AnswerIndex(vocabulary, eos, regex).max_tokens
+
+
+def _choice_of(state: npt.NDArray[np.float32], slots: npt.NDArray[np.float32]) -> int:
+    return int(softmax(state @ slots).argmax())
 
 
 def _best(run: Callable[[], object]) -> float:

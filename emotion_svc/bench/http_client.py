@@ -72,7 +72,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tells whoever waits."""
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionError("the server closed the connection before its answer"))
+            lost = ConnectionError("the server closed the connection before its answer")
+            lost.__cause__ = exc
+            self._answer.set_exception(lost)
 
     # What the parser calls.
 

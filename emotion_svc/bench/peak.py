@@ -63,7 +63,11 @@ def _product(kind: str, folder: Path) -> Callable[[], object]:
             weights = [rng.integers(0, 256, (*blocks, 32)).astype(np.uint8), np.full(blocks, 0.01, np.float32)]
             attributes = {
                 "domain": "com.microsoft",
-                **{"K": _SIZE, "N": _SIZE, "bits": 8, "block_size": 32, "accuracy_level": 4},
+                "K": _SIZE,
+                "N": _SIZE,
+                "bits": 8,
+                "block_size": 32,
+                "accuracy_level": 4,
             }
         case _:
             weights = [rng.integers(-127, 128, (_SIZE, _SIZE)).astype(np.int8)]

@@ -8,7 +8,10 @@ from emotion_svc.bench.seats import environment
 from emotion_svc.bench.subjects import Spec
 from emotion_svc.errors import SetupError
 
-_MAKERS = {"vllm-json-135m": "emotion_svc.bench.peers.random_checkpoint", "llama-cpp": "emotion_svc.bench.peers.gguf_file"}
+_MAKERS = {
+    "vllm-json-135m": "emotion_svc.bench.peers.random_checkpoint",
+    "llama-cpp": "emotion_svc.bench.peers.gguf_file",
+}
 
 
 async def prepare(spec: Spec, python: Path, told: Told) -> None:

@@ -17,7 +17,7 @@ from emotion_svc.bench.prepare import prepare
 from emotion_svc.bench.profile import measure_profile
 from emotion_svc.bench.results import BenchReport, Conditions, SeatReport
 from emotion_svc.bench.seats import Seat, default_python, take_seat
-from emotion_svc.bench.subjects import SERVED, Spec, Way
+from emotion_svc.bench.subjects import SERVED, Name, Part, Spec, Way
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.modeldir import SHIPPED
@@ -27,9 +27,9 @@ from emotion_svc.schema import Turn
 class Request(NamedTuple):
     """What to measure, and how long. `pythons`: the interpreter of a subject, where it is not this one."""
 
-    subjects: Sequence[str]
+    subjects: Sequence[Name]
     ways: Sequence[Way]
-    parts: Sequence[str]
+    parts: Sequence[Part]
     clients: Sequence[int]
     rounds: int
     seconds: float
@@ -108,8 +108,6 @@ async def _measure_seats(request: Request, turns: Sequence[Turn], told: Told) ->
                 seat = await take_seat(spec, way, python, turns)
                 stack.push_async_callback(seat.close)
                 seats.append((name, seat))
-        measured = await measure(
-            seats, Plan(request.clients, request.rounds, request.seconds, request.warm_up_s), told
-        )
+        measured = await measure(seats, Plan(request.clients, request.rounds, request.seconds, request.warm_up_s), told)
     reference = next((answers_of(one) for one in measured if one.name == "embedded"), {})
     return [report_seat(one, reference) for one in measured]

@@ -118,14 +118,16 @@ class _HttpSeat:
     async def take(cls, spec: Spec, python: Path, turns: Sequence[Turn]) -> "_HttpSeat":
         port = _free_port()
         started = time.perf_counter()
-        process = await asyncio.create_subprocess_exec(
-            python, *_server(spec, port), stdout=asyncio.subprocess.DEVNULL, env=environment()
-        )
+        log = spec.assets / f"{spec.name}.http.log"  # a line for each request, as where it is in use
+        with log.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                python, *_server(spec, port), stdout=file, stderr=file, env=environment()
+            )
         path = "/readyz" if spec.is_engine else "/health"
         while not await _is_ready(port, path):
             if process.returncode is not None or time.perf_counter() - started > _START_S:
                 await _end(process)
-                raise SetupError(f"'{spec.name}' did not serve with {python}; its own messages are above, on stderr")
+                raise SetupError(f"'{spec.name}' did not serve with {python}; '{log}' says why")
             await asyncio.sleep(0.005)
         return cls(process, time.perf_counter() - started, spec, port, turns)
 

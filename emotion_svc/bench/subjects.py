@@ -13,12 +13,16 @@ PeerName = Literal["vllm-json", "vllm-json-135m", "outlines", "llama-cpp"]
 checkpoint; `vllm-json-135m`: the same with random weights of SmolLM2-135M's shape and a general prompt; `outlines`:
 transformers under outlines, the shipped checkpoint; `llama-cpp`: llama.cpp with a grammar, the shipped checkpoint."""
 
+Name = Literal[EngineName, PeerName]
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
-PEERS: Final[tuple[str, ...]] = get_args(PeerName)
-NAMES: Final = ENGINES + PEERS
+NAMES: Final[tuple[str, ...]] = get_args(Name)
 
 Way = Literal["process", "http"]
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
+
+Part = Literal["load", "floor", "batch", "growth"]
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
+"""Parts of a report: latency and throughput; the floor and a profile; `classify --input`; how cost grows."""
 
 SERVED: Final = (*ENGINES, "vllm-json", "vllm-json-135m")
 """What can be asked over HTTP. transformers and outlines bring no server; llama-cpp-python's takes no token ids, and
@@ -30,7 +34,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: Name
     model: str | None = None
     gold: tuple[Path, ...]
     seed: int

@@ -14,7 +14,7 @@ from emotion_svc.schema import Turn
 
 @asynccontextmanager
 async def vllm_json(spec: Spec) -> AsyncIterator[Ask]:
-    """vLLM's `AsyncLLM` in this process, with its defaults."""
+    """VLLM's `AsyncLLM` in this process, with its defaults."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

@@ -1,0 +1,77 @@
+"""The benchmark command: real processes, real sockets, the shipped model, a short time."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from emotion_svc.bench.batch import measure_batch
+from emotion_svc.bench.results import BenchReport
+from emotion_svc.bench.turns import shuffled
+from emotion_svc.cli import main
+from tests.paths import EVAL_DATA
+
+pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'bench')")
+
+GOLD = EVAL_DATA / "dev.jsonl"
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", "--gold", str(GOLD), *arguments])
+
+
+def test_embedded_is_measured_in_process_and_over_http(tmp_path: Path) -> None:
+    done = bench(
+        *("--part", "load", "--clients", "1,2", "--rounds", "2", "--seconds", "0.02", "--warm-up", "0.02"),
+        *("--out", str(tmp_path)),
+    )
+    assert done.exit_code == 0, done.stderr
+    report = BenchReport.model_validate_json((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert [(seat.subject, seat.way) for seat in report.seats] == [("embedded", "process"), ("embedded", "http")]
+    for seat in report.seats:
+        assert [point.clients for point in seat.points] == [1, 2]
+        assert all(point.valid == 1 and point.cpu_ms_per_turn > 0 for point in seat.points)
+        assert seat.start_ms > 0 < seat.resident_mb
+    assert report.seats[0].points[0].same_as_embedded == 1
+    assert {"latency.png", "latency.svg", "floor.png", "floor.svg"} <= {path.name for path in tmp_path.iterdir()}
+    assert "| embedded (HTTP) | 2 |" in done.stdout
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["p50_ms"]["embedded x1"] == round(report.seats[0].points[0].latency_ms.p50, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--engine", "magic"], "--engine: expected some of embedded, "),
+        (["--over", "http,pigeon"], "--over: expected some of process, http, separated by commas, found 'http,pigeon'"),
+        (["--clients", "1,0"], "--clients: expected numbers from 1 on"),
+        (["--python", "vllm=/nowhere/python"], "--python: expected NAME=PATH of an interpreter"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line(arguments: list[str], reason: str) -> None:
+    done = bench(*arguments)
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"emotion-svc bench: {reason}")
+
+
+def test_a_subject_that_does_not_start_is_told_in_one_line(tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nexit 3\n")
+    other.chmod(0o755)
+    done = bench("--part", "load", "--over", "process", "--python", f"embedded={other}", "--out", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith(f"emotion-svc bench: 'embedded' did not start with {other}")
+
+
+def test_the_batch_is_the_command_that_a_user_runs(tmp_path: Path) -> None:
+    report = measure_batch(shuffled([GOLD], seed=0), tmp_path, count=70)
+    assert (report.turns, report.invalid) == (70, 0)
+    assert report.turns_per_s == pytest.approx(70 / report.seconds)
+
+
+def test_a_seed_is_an_order_of_the_same_turns() -> None:
+    one, same, other = (shuffled([GOLD], seed) for seed in (1, 1, 2))
+    assert one == same != other
+    assert sorted(turn.digest for turn in one) == sorted(turn.digest for turn in other)

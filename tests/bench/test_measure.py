@@ -1,0 +1,94 @@
+"""Rounds over seats, and what figures come of them."""
+
+import pytest
+
+from emotion_svc.bench.load import Load
+from emotion_svc.bench.measure import Plan, measure, point_of
+from emotion_svc.bench.seats import Usage, Way
+from emotion_svc.schema import ALL_ANSWERS
+from tests.bench.made import ANSWER, one_round, sample
+
+
+class FakeSeat:
+    """Answers one turn a press, and writes down who was pressed."""
+
+    way: Way = "process"
+    start_s = 1.0
+
+    def __init__(self, name: str, calls: list[tuple[str, int, int]]) -> None:
+        self._name, self._calls = name, calls
+
+    async def press(self, first: int, clients: int, seconds: float) -> Load:
+        self._calls.append((self._name, first, clients))
+        return Load(samples=[sample(1, first)] * clients, elapsed_s=seconds)
+
+    def usage(self) -> Usage:
+        return Usage(float(len(self._calls)), 5_000_000)
+
+    async def close(self) -> None:
+        raise AssertionError("whoever started a seat closes it")
+
+
+async def test_every_round_takes_every_seat_once_at_each_load_and_every_second_one_backwards() -> None:
+    calls: list[tuple[str, int, int]] = []
+    seats = [("a", FakeSeat("a", calls)), ("b", FakeSeat("b", calls))]
+    await measure(seats, Plan([1, 4], rounds=2, seconds=1, warm_up_s=1), told=lambda _: None)
+    assert [(name, clients) for name, _, clients in calls] == [
+        *[("a", 4), ("b", 4)],  # warm-up
+        *[("a", 1), ("b", 1), ("a", 4), ("b", 4)],
+        *[("b", 1), ("a", 1), ("b", 4), ("a", 4)],
+    ]
+
+
+async def test_a_seat_goes_on_in_the_order_of_turns_where_it_stopped() -> None:
+    calls: list[tuple[str, int, int]] = []
+    await measure([("a", FakeSeat("a", calls))], Plan([2], rounds=2, seconds=1, warm_up_s=1), told=lambda _: None)
+    assert [first for _, first, _ in calls] == [0, 2, 4]
+
+
+def test_latencies_of_all_rounds_count_together_and_each_round_keeps_its_own_median() -> None:
+    point = point_of(1, [one_round([sample(1), sample(2)]), one_round([sample(3), sample(100)])], {})
+    assert point.latency_ms.p50 == pytest.approx(2.5)
+    assert point.latency_ms.p99 > 90
+    assert point.round_p50_ms == pytest.approx([1.5, 51.5])
+    assert point.turns == 4
+
+
+def test_throughput_and_cpu_time_are_sums_over_sums() -> None:
+    rounds = [one_round([sample(1)] * 30, elapsed_s=1, cpu_s=0.3), one_round([sample(1)] * 10, elapsed_s=3, cpu_s=0.5)]
+    point = point_of(1, rounds, {})
+    assert point.turns_per_s == pytest.approx(10)
+    assert point.cpu_ms_per_turn == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        (ANSWER, 1.0),
+        (f" {ANSWER}\n", 1.0),
+        (ANSWER.replace(":", ": "), 1.0),
+        (ANSWER[:-1], 0.0),
+        ('{"emotion":"bored","learn_score":true}', 0.0),
+        ("", 0.0),
+    ],
+)
+def test_an_answer_that_is_no_answer_is_seen(text: str, valid: float) -> None:
+    assert point_of(1, [one_round([sample(1, text=text)])], {}).valid == valid
+
+
+def test_answers_are_compared_with_those_of_the_reference_to_the_same_turns() -> None:
+    rounds = [one_round([sample(1, place=0), sample(1, place=1), sample(1, place=2)])]
+    assert point_of(1, rounds, {0: ANSWER, 1: ALL_ANSWERS[1]}).same_as_embedded == 0.5
+    assert point_of(1, rounds, {}).same_as_embedded is None
+
+
+def test_times_between_tokens_need_two_tokens() -> None:
+    point = point_of(1, [one_round([sample(10, first_token_s=0.004, tokens=4), sample(9, tokens=1)])], {})
+    assert point.first_token_ms == pytest.approx(4)
+    assert point.inter_token_ms == pytest.approx(2)
+    assert point.tokens_per_answer == 2.5
+
+
+def test_what_the_model_did_not_take_is_overhead() -> None:
+    assert point_of(1, [one_round([sample(5, infer_s=0.002)])], {}).overhead_ms == pytest.approx(3)
+    assert point_of(1, [one_round([sample(5)])], {}).overhead_ms is None
