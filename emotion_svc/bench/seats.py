@@ -20,8 +20,11 @@ from emotion_svc.bench.worker import READY, Press
 from emotion_svc.errors import SetupError
 from emotion_svc.schema import Turn
 
-_START_S: Final = 300
+_START_S: Final = 900
 """How long a subject may take to be ready: vLLM compiles a model at its first start."""
+
+_END_S: Final = 30
+"""How long a subject may take to end by itself."""
 
 _LINE_BYTES: Final = 1 << 27
 _PACKAGE_PARENT: Final = Path(__file__).parent.parent.parent
@@ -182,9 +185,8 @@ async def _is_ready(port: int, path: str) -> bool:
 
 
 def _usage(pid: int) -> Usage:
-    process = psutil.Process(pid)
     cpu, resident = 0.0, 0
-    for one in [process, *process.children(recursive=True)]:
+    for one in _family(pid):
         with suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
             cpu += times.user + times.system
@@ -193,16 +195,29 @@ def _usage(pid: int) -> Usage:
 
 
 async def _end(process: asyncio.subprocess.Process, *, already_asked: bool = False) -> None:
-    """Waits for the end of a process that was asked to, and makes it end where it does not."""
+    """Waits for the end of a process that was asked to, and makes it and its children end where they do not."""
+    family = _family(process.pid)
     with suppress(ProcessLookupError):
         if not already_asked:
             process.terminate()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(_END_S):
                 await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
+    for left in family:  # vLLM's engine process outlives a parent that failed
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and its children; none where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def default_python() -> Path:

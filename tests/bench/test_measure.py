@@ -4,7 +4,8 @@ import pytest
 
 from emotion_svc.bench.load import Load
 from emotion_svc.bench.measure import Plan, measure, point_of
-from emotion_svc.bench.seats import Usage, Way
+from emotion_svc.bench.seats import Usage
+from emotion_svc.bench.subjects import Way
 from emotion_svc.schema import ALL_ANSWERS
 from tests.bench.made import ANSWER, one_round, sample
 
