@@ -30,7 +30,12 @@ def bench(
     warm_up: Annotated[float, typer.Option(min=0.01, help="Seconds that a subject is asked before.")] = 1.0,
     gold: Annotated[list[Path], typer.Option(help="Gold turns (JSON Lines); repeatable.")] = list(_GOLD),  # noqa: B006
     seed: Annotated[int, typer.Option(help="Of the order of the turns.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Model of the engines; the shipped one by default.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model directory of embedded and vllm; else the shipped one.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="The host that remote asks (docs/remote.md).")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where it is, instead of the preset's URL.")] = None,
+    remote_model: Annotated[str | None, typer.Option(help="The model's name there, instead of the preset's.")] = None,
     python: Annotated[
         list[str] | None, typer.Option(metavar="NAME=PATH", help="The Python that runs a subject; repeatable.")
     ] = None,
@@ -59,6 +64,7 @@ def bench(
             gold=gold,
             seed=seed,
             model=model,
+            remote=_given(preset=preset, base_url=base_url, model=remote_model),
             pythons=dict(_named(pair) for pair in python or []),
             out=out,
         )
@@ -80,6 +86,10 @@ def _each_of(kind: TypeAdapter[Known], text: str, option: str, known: tuple[str,
         raise SetupError(
             f"--{option}: expected some of {', '.join(known)}, separated by commas, found {text[:80]!r}"
         ) from None
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _counts(text: str) -> list[int]:

@@ -25,7 +25,11 @@ from emotion_svc.schema import Turn
 
 
 class Request(NamedTuple):
-    """What to measure, and how long. `pythons`: the interpreter of a subject, where it is not this one."""
+    """What to measure, and how long.
+
+    `model`: the directory that our engines run; the shipped one by default. `remote`: settings of the engine remote.
+    `pythons`: the interpreter of a subject, where it is not this one.
+    """
 
     subjects: Sequence[Name]
     ways: Sequence[Way]
@@ -37,6 +41,7 @@ class Request(NamedTuple):
     gold: Sequence[Path]
     seed: int
     model: str | None
+    remote: dict[str, str]
     pythons: dict[str, Path]
     out: Path
 
@@ -94,7 +99,7 @@ async def _measure_seats(request: Request, turns: Sequence[Turn], told: Told) ->
         for name in request.subjects:
             spec = Spec(
                 name=name,
-                model=request.model,
+                settings=_settings(name, request),
                 gold=tuple(path.resolve() for path in request.gold),
                 seed=request.seed,
                 assets=request.out.resolve(),
@@ -111,3 +116,13 @@ async def _measure_seats(request: Request, turns: Sequence[Turn], told: Told) ->
         measured = await measure(seats, Plan(request.clients, request.rounds, request.seconds, request.warm_up_s), told)
     reference = next((answers_of(one) for one in measured if one.name == "embedded"), {})
     return [report_seat(one, reference) for one in measured]
+
+
+def _settings(name: Name, request: Request) -> dict[str, str]:
+    match name:
+        case "embedded" | "vllm":
+            return {"model": request.model} if request.model else {}
+        case "remote":
+            return request.remote
+        case _:
+            return {}

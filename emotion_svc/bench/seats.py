@@ -151,8 +151,8 @@ class _HttpSeat:
 
 def _server(spec: Spec, port: int) -> list[str]:
     if spec.is_engine:
-        model = ["--model", spec.model] if spec.model else []
-        return ["-m", "emotion_svc", "serve", "--engine", spec.name, "--port", str(port), *model]
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in spec.settings.items()]
+        return ["-m", "emotion_svc", "serve", "--engine", spec.name, "--port", str(port), *options]
     from emotion_svc.bench.peers.plain import VLLM_SERVE
 
     return ["-m", "vllm.entrypoints.cli.main", "serve", str(spec.checkpoint), "--port", str(port), *VLLM_SERVE]

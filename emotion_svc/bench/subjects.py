@@ -30,12 +30,12 @@ llama.cpp has no tokenizer like the shipped one."""
 
 
 class Spec(BaseModel):
-    """One subject for one process, as it is handed to that process."""
+    """One subject for one process, as it is handed to that process. `settings` are those of an engine of ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    model: str | None = None
+    settings: dict[str, str] = {}
     gold: tuple[Path, ...]
     seed: int
     assets: Path

@@ -58,7 +58,7 @@ async def opened(spec: Spec) -> AsyncIterator[Ask]:
 async def _own_engine(spec: Spec) -> AsyncIterator[Ask]:
     from emotion_svc.engines.factory import create_engine, running
 
-    async with running(create_engine(load_settings(engine=spec.name, model=spec.model))) as engine:
+    async with running(create_engine(load_settings(engine=spec.name, **spec.settings))) as engine:
 
         async def ask(turn: Turn) -> Reply:
             [verdict] = await engine.classify([turn])
