@@ -56,7 +56,9 @@ def measure(benchmark: BenchmarkFixture, yardstick: Callable[[], object]) -> Mea
             taken.append(time.perf_counter() - started)
             return (next(waiting),), {}
 
-        result = benchmark.pedantic(target, setup=before, rounds=len(arguments), warmup_rounds=5)
+        result = benchmark.pedantic(  # type: ignore[no-untyped-call]
+            target, setup=before, rounds=len(arguments), warmup_rounds=5
+        )
         benchmark.extra_info["yardstick_s"] = median(taken)
         return result
 

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any, Final
 
-from emotion_svc.bench.subjects import Spec
+from emotion_svc.bench.subjects import Name, Spec
 from emotion_svc.modeldir import SHIPPED, model_name
 from emotion_svc.prompt import Prompt, prompt_for
 from emotion_svc.schema import Answer, Turn
@@ -37,11 +37,11 @@ def response_format() -> dict[str, Any]:
 
 def plain_text(spec: Spec, turn: Turn) -> str:
     """The whole prompt as text: the shipped checkpoint's own, or the general one of `prompts/`."""
-    prompt = _prompt(spec)
+    prompt = _prompt_for(spec.name)
     user = "".join(segment.text for segment in prompt.user_segments(turn))
     return prompt.system + user if prompt.style == "completion" else f"{prompt.system}\n\n{user}\n\nAnswer:\n"
 
 
 @cache
-def _prompt(spec: Spec) -> Prompt:
-    return prompt_for("random-135m" if spec.name == "vllm-json-135m" else model_name(SHIPPED))
+def _prompt_for(name: Name) -> Prompt:
+    return prompt_for("random-135m" if name == "vllm-json-135m" else model_name(SHIPPED))
