@@ -159,9 +159,13 @@ def _server(spec: Spec, port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, and where this package is: another Python may have another one, or none."""
+    """Ours, where this package is (another Python may have another one, or none), and what the service is told.
+
+    Every turn is computed, however often it comes, and none is given up for being late: that is what is measured.
+    """
     known = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), known)))}
+    told = {"EMOTION_SVC_CACHE_BYTES": "0", "EMOTION_SVC_DEADLINE_MS": str(_START_S * 1000)}
+    return os.environ | told | {"PYTHONPATH": os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), known)))}
 
 
 def _free_port() -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from emotion_svc.bench.http_client import Connection, Received
 from emotion_svc.bench.load import Ask, Reply
-from emotion_svc.bench.peers.plain import ANSWER_TOKENS, plain_text, response_format
+from emotion_svc.bench.peers.plain import ANSWER_TOKENS, prompt_of, response_format
 from emotion_svc.bench.subjects import Spec
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.schema import Turn
@@ -39,7 +39,7 @@ def _completions(spec: Spec, connection: Connection) -> Ask:
     }
 
     async def ask(turn: Turn) -> Reply:
-        body = json.dumps(common | {"prompt": plain_text(spec, turn)}).encode()
+        body = json.dumps(common | {"prompt": prompt_of(spec, turn)}).encode()
         asked = time.perf_counter()
         received = _good(await connection.request("POST", "/v1/completions", body))
         events = [line for line in received.body.splitlines() if line.startswith(b"data: {")]

@@ -8,9 +8,10 @@ import pytest
 
 from emotion_svc.bench.load import press
 from emotion_svc.bench.measure import is_valid
-from emotion_svc.bench.peers.plain import answer_schema, plain_text, response_format
+from emotion_svc.bench.peers.plain import answer_schema, prompt_of, response_format, shipped_text
 from emotion_svc.bench.subjects import Name, Spec
 from emotion_svc.bench.worker import opened
+from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.schema import ALL_ANSWERS, Turn
 from tests.paths import EVAL_DATA
 
@@ -22,10 +23,13 @@ def spec(name: Name) -> Spec:
 
 
 def test_the_shipped_checkpoint_is_asked_with_its_own_prompt_and_the_other_one_with_the_general_one() -> None:
-    own, general = plain_text(spec("vllm-json"), TURN), plain_text(spec("vllm-json-135m"), TURN)
-    assert own.endswith("<|question|>Con mèo tiếng Anh là gì?<|answer|>cat<|response|>Chính xác, cat đó!")
+    own, general = prompt_of(spec("vllm-json"), TURN), prompt_of(spec("vllm-json-135m"), TURN)
+    tokens = EmbeddedModel().tokens
+    assert own == tokens.system_ids + tokens.encode(TURN).ids
+    assert isinstance(general, str)
     assert "Reply with JSON" in general
     assert all(text in general for text in TURN.model_dump().values())
+    assert shipped_text(TURN).endswith("chính xác, cat đó!")
 
 
 def test_peers_are_held_to_the_schema_of_our_answer() -> None:

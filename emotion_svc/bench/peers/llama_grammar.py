@@ -8,11 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from emotion_svc.bench.load import Ask, Reply
-from emotion_svc.bench.peers.plain import ANSWER_TOKENS, answer_schema
+from emotion_svc.bench.peers.plain import ANSWER_TOKENS, answer_schema, prompt_of
 from emotion_svc.bench.subjects import Spec
-from emotion_svc.decoding.tokens import TurnTokenizer
-from emotion_svc.modeldir import SHIPPED, model_name
-from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Turn
 
 
@@ -23,14 +20,12 @@ async def llama_grammar(spec: Spec) -> AsyncIterator[Ask]:
 
     llama = Llama(str(spec.checkpoint), n_ctx=512, verbose=False)
     grammar = LlamaGrammar.from_json_schema(json.dumps(answer_schema()), verbose=False)
-    tokens = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for(model_name(SHIPPED)))
     thread = ThreadPoolExecutor(1)
 
     def answer(turn: Turn) -> tuple[str, list[float]]:
-        ids = tokens.system_ids + tokens.encode(turn).ids
         pieces, times = [], []
         for chunk in llama.create_completion(
-            ids, grammar=grammar, max_tokens=ANSWER_TOKENS, temperature=0.0, stream=True
+            prompt_of(spec, turn), grammar=grammar, max_tokens=ANSWER_TOKENS, temperature=0.0, stream=True
         ):
             times.append(time.perf_counter())
             pieces.append(chunk["choices"][0]["text"])

@@ -3,9 +3,10 @@
 from functools import cache
 from typing import Any, Final
 
-from emotion_svc.bench.subjects import Name, Spec
+from emotion_svc.bench.subjects import Spec
+from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.modeldir import SHIPPED, model_name
-from emotion_svc.prompt import Prompt, prompt_for
+from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Answer, Turn
 
 ANSWER_TOKENS: Final = 64
@@ -35,13 +36,23 @@ def response_format() -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": answer_schema()}}
 
 
-def plain_text(spec: Spec, turn: Turn) -> str:
-    """The whole prompt as text: the shipped checkpoint's own, or the general one of `prompts/`."""
-    prompt = _prompt_for(spec.name)
-    user = "".join(segment.text for segment in prompt.user_segments(turn))
-    return prompt.system + user if prompt.style == "completion" else f"{prompt.system}\n\n{user}\n\nAnswer:\n"
+def prompt_of(spec: Spec, turn: Turn) -> str | list[int]:
+    """The whole prompt: for the shipped checkpoint its own, as token ids; for another one the general one, as text."""
+    if spec.name == "vllm-json-135m":
+        general = prompt_for("random-135m")
+        user = "".join(segment.text for segment in general.user_segments(turn))
+        return f"{general.system}\n\n{user}\n\nAnswer:\n"
+    tokens = _shipped_tokens()
+    return tokens.system_ids + tokens.encode(turn).ids
+
+
+def shipped_text(turn: Turn) -> str:
+    """The shipped checkpoint's prompt as text, for libraries that tokenize themselves."""
+    tokens = _shipped_tokens()
+    ids = tokens.system_ids + tokens.encode(turn).ids
+    return str(tokens.tokenizer.decode(ids, skip_special_tokens=False))
 
 
 @cache
-def _prompt_for(name: Name) -> Prompt:
-    return prompt_for("random-135m" if name == "vllm-json-135m" else model_name(SHIPPED))
+def _shipped_tokens() -> TurnTokenizer:
+    return TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for(model_name(SHIPPED)))

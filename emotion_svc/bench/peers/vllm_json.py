@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from emotion_svc.bench.load import Ask, Reply
-from emotion_svc.bench.peers.plain import ANSWER_TOKENS, VLLM, answer_schema, plain_text
+from emotion_svc.bench.peers.plain import ANSWER_TOKENS, VLLM, answer_schema, prompt_of
 from emotion_svc.bench.subjects import Spec
 from emotion_svc.schema import Turn
 
@@ -34,7 +34,9 @@ async def vllm_json(spec: Spec) -> AsyncIterator[Ask]:
         )
         asked = time.perf_counter()
         pieces, tokens, first = [], 0, None
-        async for output in llm.generate(plain_text(spec, turn), params, f"turn-{next(numbers)}"):
+        prompt = prompt_of(spec, turn)
+        request = prompt if isinstance(prompt, str) else {"prompt_token_ids": prompt}
+        async for output in llm.generate(request, params, f"turn-{next(numbers)}"):
             if first is None:
                 first = time.perf_counter() - asked
             pieces.append(output.outputs[0].text)
