@@ -30,6 +30,13 @@ train: .venv-test/ready
 eval: .venv-test/ready
 	.venv-test/bin/python -m emotion_svc.eval eval_data/test.jsonl
 
+# A quarter of an hour on a machine that does nothing else.
+load: .venv-test/ready
+	.venv-test/bin/python -m tests.reliability.load
+
+faults: .venv-test/ready
+	.venv-test/bin/python -m tests.reliability.faults
+
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --editable .
@@ -53,4 +60,4 @@ eval: .venv-test/ready
 clean:
 	rm -rf .venv .venv-test .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: run test test-vllm check train eval clean
+.PHONY: run test test-vllm check train eval load faults clean
