@@ -1,9 +1,9 @@
-"""Loads the service beyond what it can do, then for long: `python -m tests.reliability.load`, or `make load`.
+"""Loads the service beyond what it can do, and for long: `python -m tests.reliability.load overload` and `… soak`.
 
 A process of the service with its usual settings (and those of the environment) on this machine; Locust asks it. First
-the cache of verdicts is filled, so that memory is at its usual height. Then: how much can it do; what becomes of
-requests at twice that; a soak over all wires at a part of it. Prints a table and a last line of JSON; the exit status
-is 1 where a bar does not hold. The callers share the cores with the service, which could do more without them.
+the cache of verdicts is filled, so that memory is at its usual height, and each load is begun once before it counts.
+Prints a table and a last line of JSON; the exit status is 1 where a bar does not hold. The callers share the cores with
+the service, which could do more without them: the table says how much of a core they take.
 """
 
 import itertools
@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -31,8 +33,7 @@ DEADLINE_MS: Final = 50.0
 GROWTH: Final = 0.02
 """How much more memory may be in use at the end."""
 OVERLOAD: Final = 2.0
-SOAK: Final = 0.4
-"""Of the capacity in requests; the mixed load has about two turns in each."""
+"""Times what the service can do."""
 
 _PERIOD_S: Final = 0.25
 """How often each caller asks. Far more than an answer takes: nobody who waits for one is late with the next."""
@@ -72,10 +73,9 @@ class Shots(NamedTuple):
         """Those that were accepted."""
         return self.statuses.get(200, 0) / self.seconds
 
-    def ms(self, percent: float, status: int = 200, wire: str | None = None) -> float:
+    def ms(self, percent: float, status: int = 200) -> float:
         """A percentile of the latency of those with this status; 0 where there is none."""
-        chosen = [self.by_wire[wire]] if wire else self.by_wire.values()
-        found = [ms for shots in chosen for code, ms in shots if code == status]
+        found = [ms for shots in self.by_wire.values() for code, ms in shots if code == status]
         return percentile(found, percent) if found else 0.0
 
     @property
@@ -93,6 +93,9 @@ class Shots(NamedTuple):
             "growth": round(growth(self.mb), 4),
             "generator_cores": round(self.cpu_s / self.seconds, 2),
         }
+
+
+main = typer.Typer(help="Load a service of this machine.", pretty_exceptions_enable=False)
 
 
 class Rig:
@@ -136,60 +139,86 @@ class Rig:
         return Shots(fields["seconds"], fields["cpu_s"], fields["shots"], sum(fields["invalid"].values()), seen)
 
     def ask_at(self, callers: str, per_second: float, seconds: float) -> Shots:
-        """Lets as many callers ask as make so many requests a second."""
+        """Lets as many callers ask as make so many requests a second, a little while before it counts."""
         users = ceil(per_second * _PERIOD_S)
+        self.ask(callers, users=users, seconds=_short(seconds), period_s=users / per_second)
         return self.ask(callers, users=users, seconds=seconds, period_s=users / per_second)
 
 
-def load(
+@main.command()
+def overload(
     seconds: Annotated[float, typer.Option(min=1, help="How long twice the capacity is asked.")] = 60.0,
-    soak_seconds: Annotated[float, typer.Option(min=1, help="How long the soak takes.")] = 600.0,
 ) -> None:
-    """Measure what the service does at twice its capacity, and whether it grows."""
-    conditions = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2)}
+    """Find out how much the service can do, and ask twice that of it."""
+    with _rig() as rig:
+        rig.ask("Hurried", users=_CLOSED[0], seconds=_short(seconds))
+        closed = {users: rig.ask("Hurried", users=users, seconds=_short(seconds)) for users in _CLOSED}
+        capacity = max(shots.answered_per_second for shots in closed.values())
+        shots = rig.ask_at("Hurried", OVERLOAD * capacity, seconds)
+    broken = broken_bars(shots)
+    if shots.per_second < 0.9 * OVERLOAD * capacity:
+        broken.append(f"{shots.per_second:.0f} requests a second, less than was meant")
+    if (p99 := shots.ms(99)) > DEADLINE_MS:
+        broken.append(f"p99 of accepted requests {p99:.1f} ms, more than {DEADLINE_MS:g} ms")
+    rows = {f"{users} callers, no pause": shots for users, shots in closed.items()}
+    _tell(rows | {f"{OVERLOAD:g} x {capacity:.0f}/s": shots}, {"capacity_per_second": round(capacity, 1)}, broken)
+
+
+@main.command()
+def soak(
+    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 600.0,
+    per_second: Annotated[float, typer.Option(min=1, help="Requests, over all wires.")] = 60.0,
+) -> None:
+    """Ask on all wires for long, and look whether the service grows."""
+    with _rig() as rig:
+        shots = rig.ask_at("Mixed", per_second, seconds)
+    by_wire = {wire: shots._replace(by_wire={wire: shots.by_wire[wire]}) for wire in sorted(shots.by_wire)}
+    _tell({"all wires": shots, **by_wire}, {}, broken_bars(shots))
+
+
+def broken_bars(shots: Shots) -> list[str]:
+    """What must hold for every load and does not."""
+    found = []
+    if unexpected := {status: count for status, count in shots.statuses.items() if status not in {200, 503}}:
+        found.append(f"statuses besides 200 and 503: {unexpected}")
+    if shots.invalid:
+        found.append(f"{shots.invalid} answers that are none of ours")
+    if not shots.statuses.get(200):
+        found.append("nothing was answered")
+    if (grown := growth(shots.mb)) > GROWTH:
+        found.append(f"memory grew by {grown:.1%}, more than {GROWTH:.0%}")
+    return found
+
+
+@contextmanager
+def _rig() -> Iterator[Rig]:
+    """A service whose cache is full."""
+    print(
+        f"{os.cpu_count()} cores, shared with the callers; load average before: {os.getloadavg()[0]:.1f}\n", flush=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         process = Process()
         try:
             rig = Rig(process, Path(folder))
             rig.fill_cache()
-            rig.ask_at("Mixed", 20, max(1, seconds / 12))  # warm: what a wire needs once, it has from now on
-            closed = {users: rig.ask("Hurried", users=users, seconds=max(1, seconds / 12)) for users in _CLOSED}
-            capacity = max(shots.answered_per_second for shots in closed.values())
-            overload = rig.ask_at("Hurried", OVERLOAD * capacity, seconds)
-            soak = rig.ask_at("Mixed", SOAK * capacity, soak_seconds)
+            yield rig
         finally:
             process.stop()
-    print(f"{conditions['cores']} cores, shared with the callers; load average before: {conditions['load_before']}\n")
+
+
+def _short(seconds: float) -> float:
+    return max(1.0, seconds / 12)
+
+
+def _tell(rows: dict[str, Shots], more: dict[str, float], broken: list[str]) -> None:
+    """Prints what was found. Raises `typer.Exit` where a bar is broken."""
     print(f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}")
-    for users, shots in closed.items():
-        print(_row(f"{users} callers, no pause", shots))
-    print(_row(f"{OVERLOAD:g} x capacity ({capacity:.0f}/s)", overload))
-    print(_row(f"soak, all wires, {SOAK:g} x", soak))
-    for wire in sorted(soak.by_wire):
-        print(f"\nsoak, {wire}: p50 {soak.ms(50, wire=wire):.1f} ms, p99 {soak.ms(99, wire=wire):.1f} ms", end="")
-    broken = [*broken_bars("overload", overload), *broken_bars("soak", soak)]
-    if overload.per_second < 0.9 * OVERLOAD * capacity:
-        broken.append(f"overload: {overload.per_second:.0f} requests a second, less than was meant")
-    if (p99 := overload.ms(99)) > DEADLINE_MS:
-        broken.append(f"overload: p99 of accepted requests {p99:.1f} ms, more than {DEADLINE_MS:g} ms")
-    figures = {"capacity_per_second": round(capacity, 1), "overload": overload.figures, "soak": soak.figures}
-    print(f"\n\n{json.dumps({**conditions, **figures, 'broken': broken})}")
+    for name, shots in rows.items():
+        print(_row(name, shots))
+    figures = {name: shots.figures for name, shots in rows.items()}
+    print(json.dumps({**more, "loads": figures, "broken": broken}))
     if broken:
         raise typer.Exit(1)
-
-
-def broken_bars(name: str, shots: Shots) -> list[str]:
-    """What must hold for every load and does not."""
-    found = []
-    if unexpected := {status: count for status, count in shots.statuses.items() if status not in {200, 503}}:
-        found.append(f"{name}: statuses besides 200 and 503: {unexpected}")
-    if shots.invalid:
-        found.append(f"{name}: {shots.invalid} answers that are none of ours")
-    if not shots.statuses.get(200):
-        found.append(f"{name}: nothing was answered")
-    if (grown := growth(shots.mb)) > GROWTH:
-        found.append(f"{name}: memory grew by {grown:.1%}, more than {GROWTH:.0%}")
-    return found
 
 
 def _row(name: str, shots: Shots) -> str:
@@ -202,4 +231,4 @@ def _row(name: str, shots: Shots) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(load)
+    main()
