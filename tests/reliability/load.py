@@ -40,7 +40,10 @@ _PERIOD_S: Final = 0.25
 _CLOSED: Final = (4, 8, 16)
 """Callers who ask again as soon as they are answered; the capacity is what the best of these numbers gets."""
 _END_S: Final = 10
+_WAIT_S: Final = 60
 _FILL_REQUESTS: Final = 4_000
+_LARGEST: Final = 10
+_EVICTIONS: Final = "emotion_svc_cache_evictions_total"
 
 
 _COLUMNS: Final = (
@@ -109,14 +112,21 @@ class Rig:
     def __init__(self, process: Process, folder: Path) -> None:
         self._process, self._folder, self._numbers = process, folder, itertools.count(1)
 
-    def fill_cache(self) -> None:
-        """Asks new turns until the first verdict that was kept gives way. Before, memory grows as it should."""
-        turn = {"previous_question": "Con mèo tiếng Anh là gì?", "previous_answer": "cat"}
-        with httpx.Client(base_url=self._process.url, timeout=_END_S) as client:
+    def warm_up(self) -> None:
+        """Brings memory to its usual height, beyond which it should not grow.
+
+        The largest passes first, as the runtime keeps what its largest one needed; then new turns, until the first
+        verdict that was kept gives way to another.
+        """
+        with httpx.Client(base_url=self._process.url, timeout=_WAIT_S) as client:
+            longest = {name: "mèo và chó " * 350 for name in ("previous_question", "previous_answer", "response")}
             for number in range(_FILL_REQUESTS):
-                turns = [turn | {"response": f"Chính xác! {number} {place}"} for place in range(32)]
+                turn = longest if number < _LARGEST else longest | dict.fromkeys(longest, "Giỏi quá!")
+                turns = [
+                    turn | {"previous_answer": f"{number} {place} {turn['previous_answer']}"} for place in range(32)
+                ]
                 client.post("/v1/classify/batch", json={"turns": turns})
-                if metric(client.get("/metrics").text, "emotion_svc_cache_evictions_total") > 0:
+                if number > _LARGEST and metric(client.get("/metrics").text, _EVICTIONS) > 0:
                     return
         raise AssertionError(f"the cache is not full after {_FILL_REQUESTS} batches")
 
@@ -192,7 +202,7 @@ def broken_bars(shots: Shots) -> list[str]:
 
 @contextmanager
 def _rig() -> Iterator[Rig]:
-    """A service whose cache is full."""
+    """A service that has been at work for a while."""
     print(
         f"{os.cpu_count()} cores, shared with the callers; load average before: {os.getloadavg()[0]:.1f}\n", flush=True
     )
@@ -200,7 +210,7 @@ def _rig() -> Iterator[Rig]:
         process = Process()
         try:
             rig = Rig(process, Path(folder))
-            rig.fill_cache()
+            rig.warm_up()
             yield rig
         finally:
             process.stop()
