@@ -119,7 +119,7 @@ class Rig:
         verdict that was kept gives way to another.
         """
         with httpx.Client(base_url=self._process.url, timeout=_WAIT_S) as client:
-            longest = {name: "mèo và chó " * 350 for name in ("previous_question", "previous_answer", "response")}
+            longest = dict.fromkeys(("previous_question", "previous_answer", "response"), "mèo và chó " * 350)
             for number in range(_FILL_REQUESTS):
                 turn = longest if number < _LARGEST else longest | dict.fromkeys(longest, "Giỏi quá!")
                 turns = [
