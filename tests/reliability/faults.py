@@ -73,15 +73,17 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the callers saw of one fault. `recovery_s` is None where the host is not there to come back."""
+    """What the callers saw of one fault: during it, and while the host came back. Latency is that during the fault."""
 
     replies: list[Reply]
+    replies_after: list[Reply]
     recovery_s: float | None
+    """None where there is no host that could come back."""
 
     @property
     def bad(self) -> int:
         """Answers that were none: not 200, or not one of ours."""
-        return sum(reply.status != 200 or not reply.is_valid for reply in self.replies)
+        return sum(reply.status != 200 or not reply.is_valid for reply in (*self.replies, *self.replies_after))
 
     def ms(self, percent: float) -> float:
         """A percentile of the latency."""
@@ -108,9 +110,8 @@ def faults(deadline_s: float) -> list[Fault]:
         Fault("hangs up without a word", _behaves(breaks)),
         Fault("garbage", _behaves(sends(b"\x00\xff<html>", {"content-type": "text/event-stream"}))),
         Fault("valid JSON, wrong label", _behaves(says('{"emotion":"joy","learn_score":false}'))),
-        Fault(
-            "killed in the middle", Upstream.stop, well_before=after(deadline_s / 4, WELL)
-        ),  # so that some are in flight
+        # It takes a moment before it answers, so that it has calls in work when it is killed.
+        Fault("killed in the middle", Upstream.stop, well_before=after(deadline_s / 4, WELL)),
     ]
 
 
@@ -147,10 +148,11 @@ async def suffer(fault: Fault, callers: Callers, upstream: Upstream, *, turns: i
     upstream.behaviour = WELL
     if not upstream.is_running:
         await asyncio.to_thread(upstream.start)
+    before = len(callers.replies)
     recovery_s = await callers.until_answered_by(HOST)
     for _ in range(_TO_FORGET):
         await callers.ask()
-    return Outcome(seen, recovery_s)
+    return Outcome(seen, callers.replies[before:], recovery_s)
 
 
 def _behaves(behaviour: Behaviour) -> Callable[[Upstream], None]:
@@ -166,12 +168,12 @@ async def _outcomes(
     with Upstream(WELL) as upstream, service(order, upstream.url, deadline_ms) as url:
         async with Callers(url) as callers:
             await callers.at_pace(turns, per_second)  # warm
-            yield "none", Outcome(await callers.at_pace(turns, per_second), None)
+            yield "none", Outcome(await callers.at_pace(turns, per_second), [], None)
             for fault in faults(deadline_ms / 1e3):
                 yield fault.name, await suffer(fault, callers, upstream, turns=turns, per_second=per_second)
     with service(order, NOWHERE, deadline_ms) as url:
         async with Callers(url) as callers:
-            yield "name does not resolve", Outcome(await callers.at_pace(turns, per_second), None)
+            yield "name does not resolve", Outcome(await callers.at_pace(turns, per_second), [], None)
 
 
 async def _measure(deadline_ms: float, turns: int, per_second: float) -> bool:
@@ -200,7 +202,7 @@ async def _measure(deadline_ms: float, turns: int, per_second: float) -> bool:
 def measure(
     deadline_ms: Annotated[float, typer.Option(min=1, help="What a request has.")] = 50.0,
     turns: Annotated[int, typer.Option(min=20, help="Turns that are asked during each fault.")] = 200,
-    per_second: Annotated[float, typer.Option(min=1, help="Turns a second.")] = 80.0,
+    per_second: Annotated[float, typer.Option(min=1, help="Turns a second.")] = 40.0,
 ) -> None:
     """Measure what callers see of each fault of a host."""
     if not asyncio.run(_measure(deadline_ms, turns, per_second)):
@@ -217,4 +219,6 @@ def _told(ways: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(measure)
+    main = typer.Typer(pretty_exceptions_enable=False)
+    main.command()(measure)
+    main()
