@@ -36,6 +36,16 @@ bench: .venv-test/ready
 	.venv-test/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-json runs/benchmarks.json
 	.venv-test/bin/python -m tests.benchmarks.compare runs/benchmarks.json
 
+# These three measure, so they want a machine that does nothing else: two minutes, eleven, and five.
+load: .venv-test/ready
+	.venv-test/bin/python -m tests.reliability.load overload
+
+soak: .venv-test/ready
+	.venv-test/bin/python -m tests.reliability.load soak
+
+faults: .venv-test/ready
+	.venv-test/bin/python -m tests.reliability.faults
+
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --editable .
@@ -59,4 +69,4 @@ bench: .venv-test/ready
 clean:
 	rm -rf .venv .venv-test .venv-vllm build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: run test test-vllm check train eval bench clean
+.PHONY: run test test-vllm check train eval bench load soak faults clean

@@ -12,6 +12,7 @@ connection in the middle. What it was sent is kept in `requests`.
 """
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -85,6 +86,12 @@ class Connection:
 Behaviour = Callable[[Request, Connection], Awaitable[None]]
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
+    with bind("127.0.0.1", 0) as sock:
+        return int(sock.getsockname()[1])
+
+
 class Upstream:
     """The server. `behaviour` may be changed at any time; it counts for requests that come after."""
 
@@ -104,6 +111,11 @@ class Upstream:
     def url(self) -> str:
         """The base URL for a client, also while it is stopped."""
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes connections."""
+        return self._thread is not None
 
     def start(self) -> None:
         """Takes connections, at the address that it had before."""
@@ -232,6 +244,26 @@ def status(code: int, headers: Mapping[str, str] | None = None) -> Behaviour:
         error = {"error": {"message": f"cannot do: {request.body.decode()}", "type": "x", "code": "x"}}
         words = request.body.decode().encode("ascii", "backslashreplace").decode()
         await connection.reply(code, {**_HEAD, "x-echo": words, **(headers or {})}, json.dumps(error).encode())
+
+    return behave
+
+
+def after(seconds: float, behaviour: Behaviour) -> Behaviour:
+    """Takes so long before it behaves."""
+
+    async def behave(request: Request, connection: Connection) -> None:
+        await asyncio.sleep(seconds)
+        await behaviour(request, connection)
+
+    return behave
+
+
+def every_third(now_and_then: Behaviour, otherwise: Behaviour) -> Behaviour:
+    """Behaves so with every third request, beginning with the first, and otherwise with the others."""
+    numbers = itertools.count()
+
+    async def behave(request: Request, connection: Connection) -> None:
+        await (otherwise if next(numbers) % 3 else now_and_then)(request, connection)
 
     return behave
 

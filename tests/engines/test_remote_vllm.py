@@ -1,13 +1,7 @@
 """The remote engine against vLLM's own server, on the CPU, with a tiny instruct model of random weights."""
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,64 +10,20 @@ from emotion_svc.engines.factory import create_remote
 from emotion_svc.engines.remote import RemoteEngine
 from emotion_svc.errors import AnswerRefused, HostRefuses
 from emotion_svc.schema import ALL_ANSWERS, Turn
-from emotion_svc.serving.server import bind
 from tests import hostile
 from tests.engines.marks import NEEDS_VLLM
+from tests.engines.vllm_server import MODEL, VllmServer, tiny_model
 
 pytestmark = [*NEEDS_VLLM]
-
-WINDOW = 16_384
-"""Room for the longest hostile turn: what is longer than the model's window is refused by the server."""
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from tests.engines import tiny
-
-    model = tiny.write_to_hub_cache(tmp_path_factory.mktemp("hub"))
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": WINDOW}))
-    with server(model) as url:
-        yield url
+    with VllmServer(tiny_model(tmp_path_factory.mktemp("hub"))) as server:
+        yield server.url
 
 
-class server:  # noqa: N801 - reads as what it is: with server(model) as url
-    """`vllm serve` on a free port, up to the line with which uvicorn says that it listens."""
-
-    def __init__(self, model: Path) -> None:
-        with bind("127.0.0.1", 0) as sock:
-            self._port = sock.getsockname()[1]
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
-        command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--enforce-eager", "--max-model-len", str(WINDOW), "--max-num-seqs", "32", "--disable-log-stats"]
-        quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | quiet
-        )
-
-    def __enter__(self) -> str:
-        assert self._process.stderr is not None
-        said = []
-        for line in self._process.stderr:
-            said.append(line)
-            if "startup complete" in line:
-                break
-        else:
-            raise AssertionError("".join(said[-40:]))
-        # Whatever it says from now on is read away, or it would stop at a full pipe.
-        self._reader = threading.Thread(target=self._process.stderr.read)
-        self._reader.start()
-        return f"http://127.0.0.1:{self._port}/v1"
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._reader.join(60)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-
-async def started(url: str, preset: str = "vllm", model: str = "tiny") -> RemoteEngine:
+async def started(url: str, preset: str = "vllm", model: str = MODEL) -> RemoteEngine:
     engine = create_remote(preset, model=model, base_url=url, environment={"DEEPSEEK_API_KEY": "none"})
     await engine.start()
     return engine
