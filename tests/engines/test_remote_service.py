@@ -29,7 +29,7 @@ KEYS = {"GROQ_API_KEY": "none", "DEEPSEEK_API_KEY": "none", "OPENAI_API_KEY": "n
 @pytest.fixture(scope="module")
 def served() -> Iterator[httpx.Client]:
     # A line of a chat counts with the space around it, so the longest field needs a little more.
-    with listening(EmbeddedEngine(), Settings(max_field_chars=4_100)) as client:
+    with listening(EmbeddedEngine(), Settings(max_field_chars=4_100, deadline_ms=60_000)) as client:
         yield client
 
 
@@ -62,11 +62,11 @@ async def test_decisions_bring_the_probabilities_of_the_engine_behind_it(
     await remote.start()
     turns = gold_turns[:40]
     for there, here in zip(await remote.classify(turns), EmbeddedModel().classify(turns), strict=True):
-        assert there.family_confidence == pytest.approx(here.family_confidence, abs=1e-6)
-        assert there.learn_score_probability == pytest.approx(here.learn_score_probability, abs=1e-6)
+        assert there.family_confidence == pytest.approx(here.family_confidence, abs=0.01)
+        assert there.learn_score_probability == pytest.approx(here.learn_score_probability, abs=0.01)
         for labels in LABELS_OF.values():
             assert sum(there.emotion_posterior[label] for label in labels) == pytest.approx(
-                sum(here.emotion_posterior[label] for label in labels), abs=1e-6
+                sum(here.emotion_posterior[label] for label in labels), abs=0.01
             )
     await remote.close()
 

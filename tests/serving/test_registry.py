@@ -335,7 +335,7 @@ def test_all_wires_answer_by_the_model_that_they_name(tmp_path: Path) -> None:
         }
         native = client.post("/v1/classify?detail=true&model=someone/again", json=TURN).json()
         digest = native["model_digest"]
-        assert (native["engine"], native["answer"]) == ("embedded", {"emotion": "thats_right_2", "learn_score": False})
+        assert (native["engine"], native["family"]) == ("embedded", "thats_right")
         batch = client.post("/v1/classify/batch?model=again", json={"turns": [TURN]}).json()
         chat = openai.chat.completions.create(model="again", messages=MESSAGES)
         decision = openai.decisions.create(model="someone/again", input=LINES, questions=[RIGHT])

@@ -48,7 +48,7 @@ def test_under_load_nothing_is_lost_for_who_looks_at_readiness(start: Callable[.
 @WORKERS
 def test_what_is_in_work_when_the_doors_close_is_answered(start: Callable[..., Process], workers: str) -> None:
     process = start("--workers", workers, stop_grace_s="0")
-    batch = {"turns": [EXAMPLE_TURN] * 256}
+    batch = {"turns": [EXAMPLE_TURN | {"previous_answer": str(number)} for number in range(256)]}
     with ThreadPoolExecutor(1) as threads:
         await_metric(process.url, "emotion_svc_turns_in_flight 0.0")
         answer = threads.submit(httpx.post, f"{process.url}/v1/classify/batch", json=batch, timeout=WAIT_S)

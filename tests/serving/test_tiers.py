@@ -60,7 +60,7 @@ def settings(tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
         file.write_text(
             text.replace("{{", "{").replace("}}", "}").replace("CAP", str(cap_usd)).replace("URL", upstream.url)
         )
-        return Settings(tiers=file, spend_file=tmp_path / "spend.json")
+        return Settings(tiers=file, spend_file=tmp_path / "spend.json", cache_bytes=0)
 
     return make
 
@@ -158,7 +158,7 @@ def test_a_whole_process_with_workers_serves_the_tiers_of_the_file_under_one_cap
     settings: Callable[..., Settings], upstream: Upstream
 ) -> None:
     capped = settings(0.01)
-    process = Process("--workers", "2", tiers=str(capped.tiers), spend_file=str(capped.spend_file))
+    process = Process("--workers", "2", tiers=str(capped.tiers), spend_file=str(capped.spend_file), cache_bytes="0")
     try:
         with httpx.Client(base_url=process.url, timeout=WAIT_S) as client:
             assert way(client, KNOWN) == ("small", "first")
