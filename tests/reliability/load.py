@@ -42,7 +42,7 @@ _CLOSED: Final = (4, 8, 16)
 _END_S: Final = 10
 _WAIT_S: Final = 60
 _FILL_REQUESTS: Final = 4_000
-_LARGEST: Final = 10
+_LARGEST: Final = 5
 _EVICTIONS: Final = "emotion_svc_cache_evictions_total"
 
 
@@ -129,7 +129,7 @@ class Rig:
             for number in range(_FILL_REQUESTS):
                 turn = longest if number < _LARGEST else longest | dict.fromkeys(longest, "Giỏi quá!")
                 turns = [
-                    turn | {"previous_answer": f"{number} {place} {turn['previous_answer']}"} for place in range(32)
+                    turn | {"previous_answer": f"{number} {place} {turn['previous_answer']}"} for place in range(8)
                 ]
                 client.post("/v1/classify/batch", json={"turns": turns})
                 if number > _LARGEST and metric(client.get("/metrics").text, _EVICTIONS) > 0:
