@@ -147,7 +147,7 @@ class Rig:
         command += ["--record", str(record)]
         with (self._folder / "locust.log").open("w+b") as log:
             locust = subprocess.Popen(command, stdout=log, stderr=log)
-            seen = watch(self._process.popen.pid, locust, seconds + 60)
+            seen = watch(self._process.popen.pid, locust, seconds + 300)
             if locust.returncode:
                 log.seek(0)
                 raise RuntimeError(f"locust ended with {locust.returncode}: {log.read().decode()[-2000:]}")
@@ -230,7 +230,7 @@ def _rig() -> Iterator[Rig]:
 
 
 def _short(seconds: float) -> float:
-    return max(1.0, seconds / 12)
+    return max(2.0, seconds / 12)
 
 
 def _tell(rows: dict[str, Shots], more: dict[str, float], broken: list[str]) -> None:
