@@ -34,6 +34,8 @@ class Callers:
         self._numbers = itertools.count()
         self.replies: list[Reply] = []
         """All of them, in the order in which they came."""
+        self.late_s: list[float] = []
+        """How much later than it was due each turn was asked: what the machine is busy with shows here first."""
 
     async def __aenter__(self) -> "Callers":
         return self
@@ -66,6 +68,7 @@ class Callers:
         asked = []
         for number in range(count):
             await asyncio.sleep(began + number / per_second - loop.time())
+            self.late_s.append(max(0.0, loop.time() - began - number / per_second))
             asked.append(asyncio.create_task(self.ask()))
             if midway is not None and number == count // 2:
                 await midway()

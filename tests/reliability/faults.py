@@ -92,7 +92,11 @@ class Outcome(NamedTuple):
     @property
     def ways(self) -> dict[str, int]:
         """Whose answers went out and why, the most frequent first."""
-        return dict(Counter(f"{reply.tier}: {reply.reason}" for reply in self.replies).most_common())
+        return dict(
+            Counter(
+                f"{reply.tier}: {reply.reason}" if reply.tier else f"status {reply.status}" for reply in self.replies
+            ).most_common()
+        )
 
 
 def faults(deadline_s: float) -> list[Fault]:
@@ -164,16 +168,25 @@ def _behaves(behaviour: Behaviour) -> Callable[[Upstream], None]:
 
 async def _outcomes(
     order: str, deadline_ms: float, turns: int, per_second: float
-) -> AsyncIterator[tuple[str, Outcome]]:
+) -> AsyncIterator[tuple[str, Outcome, float]]:
     with Upstream(WELL) as upstream, service(order, upstream.url, deadline_ms) as url:
         async with Callers(url) as callers:
             await callers.at_pace(turns, per_second)  # warm
-            yield "none", Outcome(await callers.at_pace(turns, per_second), [], None)
-            for fault in faults(deadline_ms / 1e3):
-                yield fault.name, await suffer(fault, callers, upstream, turns=turns, per_second=per_second)
+            for fault in (None, *faults(deadline_ms / 1e3)):
+                callers.late_s.clear()
+                if fault is None:
+                    outcome = Outcome(await callers.at_pace(turns, per_second), [], None)
+                else:
+                    outcome = await suffer(fault, callers, upstream, turns=turns, per_second=per_second)
+                yield fault.name if fault else "none", outcome, _late_ms(callers)
     with service(order, NOWHERE, deadline_ms) as url:
         async with Callers(url) as callers:
-            yield "name does not resolve", Outcome(await callers.at_pace(turns, per_second), [], None)
+            outcome = Outcome(await callers.at_pace(turns, per_second), [], None)
+            yield "name does not resolve", outcome, _late_ms(callers)
+
+
+def _late_ms(callers: Callers) -> float:
+    return round(percentile(callers.late_s, 99) * 1e3, 1)
 
 
 async def _measure(deadline_ms: float, turns: int, per_second: float) -> bool:
@@ -181,18 +194,22 @@ async def _measure(deadline_ms: float, turns: int, per_second: float) -> bool:
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores; load average before: {load:.1f}; deadline {deadline_ms:g} ms; during each fault")
     print(f"{turns} turns, {per_second:g} a second, from this machine, which is the host, too\n")
-    print("| host | fault | bad | p50 ms | p99 ms | max ms | back after s | whose answers, and why |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| host | fault | callers late p99 | bad | p50 ms | p99 ms | max ms | back after s | whose answers, and why |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     rows, late, bad = [], [], 0
     for order in ORDERS:
-        async for fault, outcome in _outcomes(order, deadline_ms, turns, per_second):
+        async for fault, outcome, late_ms in _outcomes(order, deadline_ms, turns, per_second):
             row = {"order": order, "fault": fault, "bad": outcome.bad, "recovery_s": outcome.recovery_s}
+            row |= {"callers_late_p99_ms": late_ms}
             row |= {f"p{percent}_ms": round(outcome.ms(percent), 1) for percent in (50, 99, 100)}
             rows.append(row)
             bad += outcome.bad
             if outcome.ms(99) > deadline_ms + MARGIN_MS:
                 late.append(f"{order}: {fault}")
-            print(f"| {order} | {fault} | {outcome.bad} | {_figures(outcome)} | {_told(outcome.ways)} |", flush=True)
+            cells = order, fault, f"{late_ms:.1f}", str(outcome.bad), _figures(outcome), _told(outcome.ways)
+            print(f"| {' | '.join(cells)} |", flush=True)
     print(
         json.dumps({"deadline_ms": deadline_ms, "turns": turns, "load": load, "bad": bad, "late": late, "rows": rows})
     )

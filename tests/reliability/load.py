@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -42,24 +42,29 @@ _CLOSED: Final = (4, 8, 16)
 _END_S: Final = 10
 _WAIT_S: Final = 60
 _FILL_REQUESTS: Final = 4_000
-_LARGEST: Final = 10
+_LARGEST: Final = 5
 _EVICTIONS: Final = "emotion_svc_cache_evictions_total"
 
 
 _COLUMNS: Final = (
     *("load", "s", "asked/s", "answered/s", "statuses", "p50 ms", "p99 ms", "max ms", "503: p99 ms", "MiB", "growth"),
     "callers' cores",
+    "callers late, p99 ms",
 )
 
 
 class Shots(NamedTuple):
-    """What became of the requests of one load; `mb` is the service's memory each second."""
+    """What became of the requests of one load; `mb` is the service's memory each second.
+
+    `late_ms` says how much later than they were due requests went out: what else the machine does shows here first.
+    """
 
     seconds: float
     cpu_s: float
     by_wire: dict[str, list[tuple[int, float]]]
     invalid: int
     mb: list[float]
+    late_ms: Sequence[float] = (0.0,)
 
     @property
     def statuses(self) -> dict[int, int]:
@@ -94,7 +99,8 @@ class Shots(NamedTuple):
             "refused_p99_ms": round(self.ms(99, status=503), 1),
             "mb": [round(self.mb[0], 1), round(self.mb[-1], 1)],
             "growth": round(growth(self.mb), 4),
-            "generator_cores": round(self.cpu_s / self.seconds, 2),
+            "callers_late_p99_ms": round(percentile(self.late_ms, 99), 1),
+            "callers_cores": round(self.cpu_s / self.seconds, 2),
         }
 
 
@@ -123,7 +129,7 @@ class Rig:
             for number in range(_FILL_REQUESTS):
                 turn = longest if number < _LARGEST else longest | dict.fromkeys(longest, "Giỏi quá!")
                 turns = [
-                    turn | {"previous_answer": f"{number} {place} {turn['previous_answer']}"} for place in range(32)
+                    turn | {"previous_answer": f"{number} {place} {turn['previous_answer']}"} for place in range(8)
                 ]
                 client.post("/v1/classify/batch", json={"turns": turns})
                 if number > _LARGEST and metric(client.get("/metrics").text, _EVICTIONS) > 0:
@@ -141,12 +147,19 @@ class Rig:
         command += ["--record", str(record)]
         with (self._folder / "locust.log").open("w+b") as log:
             locust = subprocess.Popen(command, stdout=log, stderr=log)
-            seen = watch(self._process.popen.pid, locust, seconds + 60)
+            seen = watch(self._process.popen.pid, locust, seconds + 300)
             if locust.returncode:
                 log.seek(0)
                 raise RuntimeError(f"locust ended with {locust.returncode}: {log.read().decode()[-2000:]}")
         fields = json.loads(record.read_text(encoding="utf-8"))
-        return Shots(fields["seconds"], fields["cpu_s"], fields["shots"], sum(fields["invalid"].values()), seen)
+        return Shots(
+            fields["seconds"],
+            fields["cpu_s"],
+            fields["shots"],
+            sum(fields["invalid"].values()),
+            seen,
+            fields["late_ms"] or (0.0,),
+        )
 
     def ask_at(self, callers: str, per_second: float, seconds: float) -> Shots:
         """Lets as many callers ask as make so many requests a second, a little while before it counts."""
@@ -217,7 +230,7 @@ def _rig() -> Iterator[Rig]:
 
 
 def _short(seconds: float) -> float:
-    return max(1.0, seconds / 12)
+    return max(2.0, seconds / 12)
 
 
 def _tell(rows: dict[str, Shots], more: dict[str, float], broken: list[str]) -> None:
@@ -236,7 +249,7 @@ def _row(name: str, shots: Shots) -> str:
     cells.append(", ".join(f"{status}: {count}" for status, count in sorted(shots.statuses.items())))
     cells += [f"{shots.ms(percent):.1f}" for percent in (50, 99, 100)]
     cells += [f"{shots.ms(99, status=503):.1f}", f"{shots.mb[0]:.0f} to {shots.mb[-1]:.0f}"]
-    cells += [f"{growth(shots.mb):+.1%}", f"{shots.cpu_s / shots.seconds:.2f}"]
+    cells += [f"{growth(shots.mb):+.1%}", f"{shots.cpu_s / shots.seconds:.2f}", f"{percentile(shots.late_ms, 99):.1f}"]
     return f"| {' | '.join(cells)} |"
 
 

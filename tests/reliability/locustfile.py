@@ -55,6 +55,8 @@ class Record:
         self.shots: dict[str, list[tuple[int, float]]] = defaultdict(list)
         """Status and milliseconds, in the order in which they ended; status 0 where nothing came."""
         self.invalid: dict[str, int] = defaultdict(int)
+        self.late_ms: list[float] = []
+        """How much later than they were due requests with a period went out."""
         self._began = self._ended = time.monotonic()
         self._cpu_s = time.process_time()
 
@@ -67,7 +69,7 @@ class Record:
     def as_fields(self) -> dict[str, Any]:
         """All of it, and what it cost to generate."""
         spent = {"seconds": self._ended - self._began, "cpu_s": time.process_time() - self._cpu_s}
-        return {**spent, "shots": self.shots, "invalid": self.invalid}
+        return {**spent, "shots": self.shots, "invalid": self.invalid, "late_ms": self.late_ms}
 
 
 class Turns:
@@ -129,6 +131,8 @@ class Caller(FastHttpUser):
     def _ask(self, wire: str, fields: dict[str, Any], is_valid: Callable[[str], bool], path: str = "") -> None:
         body = json.dumps(fields, ensure_ascii=False)
         headers = {"content-type": "application/json"}
+        if self._period:
+            record.late_ms.append(max(0.0, time.perf_counter() - self._due) * 1e3)
         with self.client.post(path or wire, data=body, headers=headers, name=wire, catch_response=True) as response:
             was_valid = response.status_code != 200 or is_valid(response.text)
             record.saw(wire, response.status_code, response.request_meta["response_time"], is_valid=was_valid)
