@@ -53,7 +53,7 @@ class Spelling:
     """
 
     def __init__(self, tokenizer: Tokenizer, eos_token_id: int) -> None:
-        self._eos = eos_token_id
+        self.eos_token_id = eos_token_id
         self._vocabulary = vocabulary_of(tokenizer)
         self._bytes_of = {token_id: piece for piece, ids in self._vocabulary.items() for token_id in ids}
         self._ids = {text: list(tokenizer.encode(text, add_special_tokens=False).ids) for text in ALL_ANSWERS}
@@ -106,7 +106,7 @@ class Spelling:
         for allowed in (token_ids, token_ids | characters):
             vocabulary = {piece: [i for i in ids if i in allowed] for piece, ids in self._vocabulary.items()}
             try:
-                return AnswerIndex({piece: ids for piece, ids in vocabulary.items() if ids}, self._eos, regex)
+                return AnswerIndex({piece: ids for piece, ids in vocabulary.items() if ids}, self.eos_token_id, regex)
             except ValueError as error:
                 reason = error
         raise ModelError(f"the tokenizer cannot write every answer: {reason}") from reason

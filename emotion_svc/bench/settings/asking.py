@@ -66,7 +66,9 @@ class Model:
             "cache_salt": salt,
         }
         if regex:
-            request |= {"structured_outputs": {"regex": question.regex}, "allowed_token_ids": question.token_ids}
+            # The end is among them: with nothing else left to say, and no stop tokens, vLLM must be able to say it.
+            allowed = [*question.token_ids, self.loaded.spelling.eos_token_id]
+            request |= {"structured_outputs": {"regex": question.regex}, "allowed_token_ids": allowed}
         else:
             schema = {"name": "answer", "schema": Answer.model_json_schema()}
             request |= {"response_format": {"type": "json_schema", "json_schema": schema}}

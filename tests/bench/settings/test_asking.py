@@ -42,7 +42,7 @@ def test_the_tuned_request_begins_the_answer_and_leaves_the_model_three_tokens(m
     assert request["prompt"][-1:] == model.whole.prefix_ids
     assert request["max_tokens"] == 3
     assert len(request["stop_token_ids"]) == 2
-    assert len(request["allowed_token_ids"]) == 23 + 1 + 2
+    assert len(request["allowed_token_ids"]) == 23 + 1 + 2 + 1  # labels, skeleton, values, end
     assert request["temperature"] == 0
 
 
