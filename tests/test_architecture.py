@@ -33,9 +33,6 @@ DOORS: Final = {
 PEERS: Final = "bench/peers/"
 """What others would use instead of us: it stands there with libraries of its own."""
 
-PEERS: Final = "bench/peers/"
-"""What others would use instead of us: it stands there with libraries of its own."""
-
 LAYERS: Final = (
     {"taxonomy", "text", "errors"},
     {"schema", "config"},
