@@ -153,7 +153,7 @@ class Rig:
                 raise RuntimeError(f"locust ended with {locust.returncode}: {log.read().decode()[-2000:]}")
         fields = json.loads(record.read_text(encoding="utf-8"))
         return Shots(
-            fields["seconds"],
+            fields["seconds"] or seconds,
             fields["cpu_s"],
             fields["shots"],
             sum(fields["invalid"].values()),
