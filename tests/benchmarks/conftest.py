@@ -43,17 +43,22 @@ def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], object]:
 
 
 @pytest.fixture
-def measure(benchmark: BenchmarkFixture, yardstick: Callable[[], object]) -> Measure:
-    """Times `target(argument)` for each of the arguments, a round each, and the yardstick before every round."""
+def measure(request: pytest.FixtureRequest, benchmark: BenchmarkFixture, yardstick: Callable[[], object]) -> Measure:
+    """Times `target(argument)` for each of the arguments, a round each, and the yardstick before every round.
+
+    Both by the same clock: the one in the test's mark `benchmark`.
+    """
+    mark = request.node.get_closest_marker("benchmark")
+    clock: Callable[[], float] = mark.kwargs["timer"] if mark else time.perf_counter
 
     def run(target: Callable[[Any], object], arguments: list[Any]) -> object:
         waiting = iter([*arguments[:5], *arguments])  # five rounds of warm-up
         taken = []
 
         def before() -> tuple[tuple[Any], dict[str, Any]]:
-            started = time.perf_counter()
+            started = clock()
             yardstick()
-            taken.append(time.perf_counter() - started)
+            taken.append(clock() - started)
             return (next(waiting),), {}
 
         result = benchmark.pedantic(  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.compare import BASELINE, ratios_of, regressions
+from tests.benchmarks.compare import BASELINE, best_of, ratios_of, regressions
 from tests.paths import ROOT
 
 
@@ -50,6 +50,10 @@ def test_more_than_a_fifth_slower_fails(tmp_path: Path, slowed: float, status: i
 
 def test_a_slowed_benchmark_is_found_on_a_faster_machine_too(tmp_path: Path) -> None:
     assert compare(results(slowed=1.5, machine=0.3), tmp_path).returncode == 1
+
+
+def test_of_several_runs_the_best_counts() -> None:
+    assert best_of([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 0.5}, {"c": 4.0}]) == {"a": 1.0, "b": 0.5, "c": 4.0}
 
 
 def test_what_is_missing_on_either_side_is_named() -> None:
