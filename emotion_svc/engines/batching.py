@@ -23,31 +23,38 @@ machine that slows down, and not upset for long by one pass in which it stood st
 
 
 class _Call:
-    """One caller's turns. Its verdicts come piece by piece, in order."""
+    """One caller's turns. They are taken shortest first: turns of like length share a pass, so little is padded."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
-        self.turns, self.since = turns, time.perf_counter()
+        self.since = time.perf_counter()
         self.result: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self.verdicts: list[Verdict] = []
-        self._taken = 0
+        self._turns = turns
+        self._untaken = deque(sorted(range(len(turns)), key=lambda place: _characters(turns[place])))
+        self._verdicts: dict[int, Verdict] = {}
 
     @property
     def untaken(self) -> int:
-        """Turns that are in no pass yet."""
-        return len(self.turns) - self._taken
+        """How many turns are in no pass yet."""
+        return len(self._untaken)
 
     def take(self, room: int) -> "_Piece":
         """The next turns, at most `room`."""
-        turns = self.turns[self._taken : self._taken + room]
-        self._taken += len(turns)
-        return _Piece(self, turns)
+        places = [self._untaken.popleft() for _ in range(min(room, self.untaken))]
+        return _Piece(self, places, [self._turns[place] for place in places])
+
+    def put(self, places: Sequence[int], verdicts: Sequence[Verdict]) -> None:
+        """What came of a piece; after the last one, the call has its result."""
+        self._verdicts.update(zip(places, verdicts, strict=True))
+        if len(self._verdicts) == len(self._turns) and not self.result.done():
+            self.result.set_result([self._verdicts[place] for place in range(len(self._turns))])
 
 
 class _Piece(NamedTuple):
-    """What of a call goes into one pass."""
+    """What of a call goes into one pass: `turns`, which have these `places` in the call."""
 
     call: _Call
-    turns: Sequence[Turn]
+    places: list[int]
+    turns: list[Turn]
 
 
 class Batcher:
@@ -115,18 +122,16 @@ class Batcher:
             try:
                 verdicts = await loop.run_in_executor(self._thread, self._compute, turns)
             except Exception as error:  # noqa: BLE001 whatever failed, every caller in the pass must hear of it
-                for call, _ in pieces:
-                    if not call.result.done():
-                        call.result.set_exception(error)
+                for piece in pieces:
+                    if not piece.call.result.done():
+                        piece.call.result.set_exception(error)
                 continue
             finally:
                 self._in_pass = 0
             self._pace.saw(len(turns), (time.perf_counter() - started) * 1e3)
-            for call, own in pieces:
+            for call, places, own in pieces:
                 done, verdicts = verdicts[: len(own)], verdicts[len(own) :]
-                call.verdicts += [_with_queue_time(verdict, (started - call.since) * 1e3) for verdict in done]
-                if len(call.verdicts) == len(call.turns) and not call.result.done():
-                    call.result.set_result(call.verdicts)
+                call.put(places, [_with_queue_time(verdict, (started - call.since) * 1e3) for verdict in done])
 
     def _next_pass(self) -> list[_Piece]:
         self._single = deque(call for call in self._single if not call.result.done())
@@ -166,6 +171,10 @@ class _Pace:
             self._ms, self._turns = self._ms * kept + ms, self._turns * kept + turns
             self.ms_per_turn = self._ms / self._turns
         self._is_warm = True
+
+
+def _characters(turn: Turn) -> int:
+    return len(turn.previous_question) + len(turn.previous_answer) + len(turn.response)
 
 
 def _with_queue_time(verdict: Verdict, queue_ms: float) -> Verdict:

@@ -13,7 +13,7 @@ One graph serves both passes (the turn, then the pair of tokens that opens the s
     present    (layers, 2, batch, heads, past + length, head)
 
 The last layer is evaluated at `read` alone, and only the 25 slot tokens get logits. int8 means 8-bit weights
-in blocks of 32 with a scale each, multiplied with activations that are quantized row by row
+in blocks of 64 with a scale each, multiplied with activations that are quantized row by row
 (`MatMulNBits`, accuracy level 4). Dynamic quantization over the whole tensor (`MatMulInteger`) would make a
 turn's answer depend on the turns that share its batch.
 """
@@ -34,7 +34,7 @@ from emotion_svc.modeldir import digest_of
 Precision = Literal["fp32", "int8"]
 Array = npt.NDArray[np.float32]
 
-BLOCK: Final = 32
+BLOCK: Final = 64
 _MICROSOFT = "com.microsoft"
 
 
@@ -89,7 +89,7 @@ class _Graph:
 
 
 def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """8-bit weights around 128 in blocks of 32 along the input: (out, in / 32, 32), and scales (out, in / 32)."""
+    """8-bit weights around 128 in blocks of 64 along the input: (out, in / 64, 64), and scales (out, in / 64)."""
     out, inner = matrix.shape
     blocks = matrix.reshape(out, inner // BLOCK, BLOCK)
     scales = np.maximum(np.abs(blocks).max(axis=-1), 1e-12) / 127

@@ -110,6 +110,18 @@ async def test_long_calls_take_turns_so_that_a_short_one_is_soon_done(batcher: B
     assert len(await short) == 3
 
 
+async def test_turns_of_like_length_share_a_pass_and_come_back_in_the_callers_order(
+    batcher: Batcher, steps: Steps
+) -> None:
+    lengths = [9, 1, 8, 2, 7, 3, 6, 4, 5]
+    some = [Turn(previous_question="", previous_answer="", response="x" * length) for length in lengths]
+    steps.go.release(10)
+    verdicts = await batcher.classify(some)
+    assert [[len(text) for text in each] for each in steps.passes] == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    waited = [verdict.timings.queue_ms for verdict in verdicts]
+    assert sorted(range(9), key=waited.__getitem__) == sorted(range(9), key=lambda place: (lengths[place] - 1) // 4)
+
+
 async def test_verdicts_of_a_call_in_pieces_come_in_order_and_say_how_long_each_waited(
     batcher: Batcher, steps: Steps
 ) -> None:
