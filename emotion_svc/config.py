@@ -33,6 +33,12 @@ class ConfigError(SetupError):
     kind = "config"
 
 
+def _passes_at_a_time(given: dict[str, Any]) -> int:
+    """One for each core that this process may use, shared among the workers, and at most 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores // int(given.get("workers", 1))))
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Each field is also the environment variable `EMOTION_SVC_<FIELD>`."""
 
@@ -68,7 +74,11 @@ class Settings(BaseSettings):
         description="Whether a request for a model that is loading waits for it, up to its deadline, or is answered by "
         "the default model.",
     )
-    threads: Count = Field(default=1, description="Threads of one pass of the embedded engine.")
+    threads: Count = Field(
+        default_factory=_passes_at_a_time,
+        description="Passes of the embedded engine at a time, each on a thread; by default one for each core, "
+        "shared among the workers, and at most 4.",
+    )
     variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
     max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
     max_batch: Count = Field(default=256, description="The most turns in one batch.")

@@ -86,5 +86,5 @@ def product_of(kind: Kind, folder: Path) -> Callable[[], object]:
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     path = folder / f"{kind}.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
-    session = open_session(path, threads=1)
+    session = open_session(path)
     return lambda: session.run(None, {"x": x})

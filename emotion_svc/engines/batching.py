@@ -1,4 +1,4 @@
-"""Puts calls that come at the same time into one pass, never waits to fill one, and keeps single turns quick.
+"""Puts calls that come at the same time into few passes, never waits to fill one, and keeps single turns quick.
 
 Two lines: single turns stand in one, calls of several turns in the other. A pass is short, and takes single turns
 first; what room they leave, and at least one place, goes to the long calls, which take turns among each other. So a
@@ -57,26 +57,34 @@ class _Piece(NamedTuple):
     turns: list[Turn]
 
 
-class Batcher:
-    """Runs `compute` on one thread; what arrives while it is busy goes together into the next passes.
+class _Pass(NamedTuple):
+    """A pass that runs: since when (`time.perf_counter`), and how many turns are in it."""
 
-    An idle batcher starts at once, so a single caller never pays for batching. Calls whose caller has gone
+    began: float
+    turns: int
+
+
+class Batcher:
+    """Runs `compute` on its threads; what arrives while all are busy goes together into the next passes.
+
+    A free thread starts at once, so a single caller never pays for batching. Calls whose caller has gone
     (a cancelled future) are skipped, and of a call that is under way, what is left.
 
     Args:
-        compute: turns to verdicts in the same order; called from one thread at a time.
+        compute: turns to verdicts in the same order; called from `threads` threads at a time.
         max_turns: the most turns in one pass, at least 2.
+        threads: the most passes at a time.
     """
 
-    def __init__(self, compute: Compute, max_turns: int) -> None:
+    def __init__(self, compute: Compute, max_turns: int, threads: int = 1) -> None:
         self._compute, self._max_turns = compute, max_turns
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="embedded")
+        self._max_passes = threads
         self._single: deque[_Call] = deque()
         self._long: deque[_Call] = deque()
         self._pace = _Pace()
-        self._in_pass = 0
-        self._pass_began = 0.0
-        self._runner: asyncio.Task[None] | None = None
+        self._passes: set[_Pass] = set()
+        self._runners: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
@@ -91,8 +99,9 @@ class Batcher:
             return []
         call = _Call(turns)
         (self._single if len(turns) == 1 else self._long).append(call)
-        if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run())
+        self._runners = {runner for runner in self._runners if not runner.done()}
+        for _ in range(min(self._max_passes - len(self._runners), -(-len(turns) // self._max_turns))):
+            self._runners.add(asyncio.create_task(self._run()))
         return await call.result
 
     def expected_ms(self, turns: int) -> float:
@@ -100,7 +109,7 @@ class Batcher:
 
         Nothing is expected (0) of an idle batcher: a call gains nothing by coming back later.
         """
-        if not (self._in_pass or self._single or self._long):
+        if not (self._passes or self._single or self._long):
             return 0.0
         if turns == 1:
             before = len(self._single)
@@ -108,26 +117,25 @@ class Batcher:
                 before = self._max_turns * -(-(before + 1) // (self._max_turns - 1)) - 1
         else:  # the long calls take turns: one with more left is met as often as this one comes
             before = len(self._single) + sum(min(call.untaken, turns) for call in self._long)
-        running_ms = self._in_pass * self._pace.ms_per_turn
-        if self._in_pass:
-            running_ms = max(0.0, running_ms - (time.perf_counter() - self._pass_began) * 1e3)
-        return running_ms + (before + turns) * self._pace.ms_per_turn
+        now, pace = time.perf_counter(), self._pace.ms_per_turn
+        running_ms = sum(max(0.0, one.turns * pace - (now - one.began) * 1e3) for one in self._passes)
+        return (running_ms + (before + turns) * pace) / self._max_passes
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while pieces := self._next_pass():
-            started = self._pass_began = time.perf_counter()
+            started = time.perf_counter()
             turns = [turn for piece in pieces for turn in piece.turns]
-            self._in_pass = len(turns)
+            self._passes.add(running := _Pass(started, len(turns)))
             try:
-                verdicts = await loop.run_in_executor(self._thread, self._compute, turns)
+                verdicts = await loop.run_in_executor(self._threads, self._compute, turns)
             except Exception as error:  # noqa: BLE001 whatever failed, every caller in the pass must hear of it
                 for piece in pieces:
                     if not piece.call.result.done():
                         piece.call.result.set_exception(error)
                 continue
             finally:
-                self._in_pass = 0
+                self._passes.discard(running)
             self._pace.saw(len(turns), (time.perf_counter() - started) * 1e3)
             for call, places, own in pieces:
                 done, verdicts = verdicts[: len(own)], verdicts[len(own) :]
@@ -136,9 +144,12 @@ class Batcher:
     def _next_pass(self) -> list[_Piece]:
         self._single = deque(call for call in self._single if not call.result.done())
         self._long = deque(call for call in self._long if not call.result.done())
-        for_single = self._max_turns - bool(self._long)
+        waiting = len(self._single) + sum(call.untaken for call in self._long)
+        free = self._max_passes - len(self._passes)
+        turns = min(self._max_turns, -(-waiting // free))  # what other free threads may take is left to them
+        for_single = max(1, turns - bool(self._long))
         pieces = [self._single.popleft().take(1) for _ in range(min(for_single, len(self._single)))]
-        room = self._max_turns - len(pieces)
+        room = turns - len(pieces)
         while self._long and room:
             call = self._long.popleft()
             pieces.append(call.take(room))
@@ -148,11 +159,10 @@ class Batcher:
         return pieces
 
     async def close(self) -> None:
-        """Answers what is queued, then ends the thread."""
+        """Answers what is queued, then ends the threads."""
         self._closed = True
-        if self._runner is not None:
-            await self._runner
-        self._thread.shutdown()
+        await asyncio.gather(*self._runners)
+        self._threads.shutdown()
 
 
 class _Pace:

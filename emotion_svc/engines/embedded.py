@@ -52,11 +52,10 @@ class _State(NamedTuple):
 
 
 class EmbeddedModel:
-    """The model and its files, called directly (not thread-safe, no event loop).
+    """The model and its files, called directly, from any number of threads; a call computes on its caller's thread.
 
     Args:
         directory: config.json, tokenizer.json and the ONNX file.
-        threads: threads of one pass.
         variants: which animation of the chosen family is played.
         onnx_file: the graph, inside or outside the directory.
         prompts: directory of the prompt files; the package's own by default.
@@ -72,7 +71,6 @@ class EmbeddedModel:
         self,
         directory: Path = SHIPPED,
         *,
-        threads: int = 1,
         variants: VariantPolicy = "stable",
         onnx_file: Path | None = None,
         prompts: Path | None = None,
@@ -87,7 +85,7 @@ class EmbeddedModel:
             calibration = load_calibration(directory)
             temperatures = calibration.temperatures(self.digest, prompt.digest) if calibration else UNCALIBRATED
         self._temperatures, self._variants = temperatures, variants
-        self._session = open_session(path, threads, profile)
+        self._session = open_session(path, profile)
         self.tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
         tokenizer = self.tokens.tokenizer
         eos = tokenizer.token_to_id("<|end|>")
@@ -188,7 +186,14 @@ class EmbeddedModel:
 
 
 class EmbeddedEngine:
-    """The embedded model as an engine: calls that come at the same time share a pass."""
+    """The embedded model as an engine: calls that come at the same time share passes.
+
+    Args:
+        directory: as for `EmbeddedModel`.
+        threads: passes at a time.
+        variants: as for `EmbeddedModel`.
+        prompts: as for `EmbeddedModel`.
+    """
 
     name = "embedded"
 
@@ -223,9 +228,9 @@ class EmbeddedEngine:
     async def start(self) -> None:
         """Loads the model, in a thread; raises `errors.ModelError` or `errors.PromptError` where it is unfit."""
         self._model = await asyncio.to_thread(
-            EmbeddedModel, self._directory, threads=self._threads, variants=self._variants, prompts=self._prompts
+            EmbeddedModel, self._directory, variants=self._variants, prompts=self._prompts
         )
-        self._batcher = Batcher(self._model.classify, _MAX_BATCH)
+        self._batcher = Batcher(self._model.classify, _MAX_BATCH, self._threads)
 
     async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
         """Verdicts for the turns, in the same order."""
@@ -250,8 +255,8 @@ class EmbeddedEngine:
         self._model = self._batcher = None
 
 
-def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    """A session of ONNX Runtime on the CPU, as the engine runs it.
+def open_session(path: Path, profile: Path | None = None) -> Any:
+    """A session of ONNX Runtime on the CPU, as the engine runs it: whoever calls it computes, no thread helps.
 
     Raises:
         ModelError: the file cannot be loaded.
@@ -262,8 +267,9 @@ def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it plans memory for every length that comes, and keeps it: 15–25 MB
     options.log_severity_level = 3
     if profile is not None:
         options.enable_profiling = True

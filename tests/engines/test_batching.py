@@ -122,6 +122,29 @@ async def test_turns_of_like_length_share_a_pass_and_come_back_in_the_callers_or
     assert sorted(range(9), key=waited.__getitem__) == sorted(range(9), key=lambda place: (lengths[place] - 1) // 4)
 
 
+async def test_free_threads_share_what_waits(steps: Steps) -> None:
+    batcher = Batcher(steps, PASS, threads=2)
+    calls = [asyncio.create_task(batcher.classify(turns(f"s{number}"))) for number in range(4)]
+    for _ in range(2):
+        await asyncio.to_thread(steps.began.acquire, timeout=30)
+    assert sorted(steps.passes) == [["s0", "s1"], ["s2", "s3"]]
+    long = await ask(batcher, "long", 10)
+    await steps.step()
+    assert steps.passes[2] == ["long0", "long1", "long2", "long3"]
+    steps.go.release(10)
+    assert [len(await call) for call in calls] == [1, 1, 1, 1]
+    assert len(await long) == 10
+    await batcher.close()
+
+
+async def test_a_call_that_comes_when_a_thread_has_just_ended_is_answered(steps: Steps) -> None:
+    steps.go.release(100)
+    batcher = Batcher(steps, PASS, threads=2)
+    for number in range(20):
+        assert len(await batcher.classify(turns(f"again{number}"))) == 1
+    await batcher.close()
+
+
 async def test_verdicts_of_a_call_in_pieces_come_in_order_and_say_how_long_each_waited(
     batcher: Batcher, steps: Steps
 ) -> None:
