@@ -14,7 +14,7 @@ from emotion_svc.train.lexicon import Knowledge, Quiz, Word
 _KINDS: Final = {
     "to_en": 22, "to_vi": 9, "say": 14, "echo": 12, "say_sentence": 6, "sentence_to_en": 3, "sentence_to_vi": 3,
     "spell": 8, "opposite": 5, "plural": 5, "past": 4, "complete": 6, "clue": 13, "which_vi": 3, "name_one": 6,
-    "name_two": 3, "name_letter": 2, "count": 4, "after_number": 2, "sum_en": 4, "fact_en": 9, "practice": 3,
+    "name_two": 3, "name_letter": 2, "count": 4, "after_number": 2, "sum_en": 4, "fact_en": 18, "practice": 3,
 }  # fmt: skip
 
 _NUMBERS: Final[list[str]] = [

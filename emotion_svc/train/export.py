@@ -19,6 +19,7 @@ turn's answer depend on the turns that share its batch.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +36,8 @@ Precision = Literal["fp32", "int8"]
 Array = npt.NDArray[np.float32]
 
 BLOCK: Final = 64
+"""Inputs that share a scale; fewer where the inner size is no multiple of it. Against 32: 8 % faster, and no further
+from fp32 (docs/log.md)."""
 _MICROSOFT = "com.microsoft"
 
 
@@ -71,7 +74,7 @@ class _Graph:
             K=matrix.shape[1],
             N=matrix.shape[0],
             bits=8,
-            block_size=BLOCK,
+            block_size=packed.shape[-1],
             accuracy_level=4,
         )
 
@@ -89,9 +92,10 @@ class _Graph:
 
 
 def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """8-bit weights around 128 in blocks of 64 along the input: (out, in / 64, 64), and scales (out, in / 64)."""
+    """8-bit weights around 128 in blocks along the input: (out, in / block, block), and scales (out, in / block)."""
     out, inner = matrix.shape
-    blocks = matrix.reshape(out, inner // BLOCK, BLOCK)
+    block = math.gcd(inner, BLOCK)
+    blocks = matrix.reshape(out, inner // block, block)
     scales = np.maximum(np.abs(blocks).max(axis=-1), 1e-12) / 127
     packed = np.rint(blocks / scales[..., None]).astype(np.int16) + 128
     return packed.astype(np.uint8), scales.astype(np.float32)

@@ -70,7 +70,7 @@ def make_epoch(
     samples = [vary(sample, augment, rng) for sample in samples]
     if teacher is not None:
         said = [*(r.response for r in pool), *(t.previous_question for t in corpus.turns if t.previous_question)]
-        crops = [crop(rng.choice(said), rng) for _ in range(data.crops)]
+        crops = [splice(said, rng) for _ in range(data.crops)]
         samples += taught(crops, teacher.families([s.response for s in crops]), 1.0)
     rng.shuffle(samples)
     return samples
@@ -79,12 +79,18 @@ def make_epoch(
 EXERCISE_WEIGHT = 0.3
 
 
-def crop(text: str, rng: random.Random) -> Sample:
-    """A run of words out of what Pika says, for a teacher to judge."""
+def splice(texts: Sequence[str], rng: random.Random) -> Sample:
+    """A run of words out of what Pika says, or two such runs one behind the other, for a teacher to judge."""
+    said = " ".join(crop(rng.choice(texts), rng) for _ in range(rng.choice((1, 2))))
+    return Sample("", "", said, {}, None)
+
+
+def crop(text: str, rng: random.Random) -> str:
+    """A run of words out of a text."""
     words = text.split(" ")
     length = max(2, round(len(words) * rng.uniform(0.2, 0.9)))
     start = rng.randrange(max(1, len(words) - length + 1))
-    return Sample("", "", " ".join(words[start : start + length]), {}, None)
+    return " ".join(words[start : start + length])
 
 
 def taught(samples: Sequence[Sample], opinions: Floats, share: float) -> list[Sample]:
