@@ -45,8 +45,15 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class EstimatesTime(Protocol):
-    """An engine with a line of its own, which can say how long a call would take."""
+class KeepsLine(Protocol):
+    """An engine with a line of its own, which knows how long a call would take."""
+
+    async def classify_within(self, turns: Sequence[Turn], within_s: float) -> list[Verdict]:
+        """As `Engine.classify`, but a single turn whose answer would come late after waiting is refused.
+
+        Raises:
+            Overloaded: so it was.
+        """
 
     def expected_ms(self, turns: int) -> float:
         """How long a call of so many turns would take now; 0 where nothing is waiting or worked on."""

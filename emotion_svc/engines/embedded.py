@@ -225,6 +225,12 @@ class EmbeddedEngine:
             raise EngineUnavailable("the embedded engine is not started, or closed; call start() on a new one")
         return self._model
 
+    @property
+    def _line(self) -> Batcher:
+        if self._batcher is None:
+            raise EngineUnavailable("the embedded engine is not started, or closed; call start() on a new one")
+        return self._batcher
+
     async def start(self) -> None:
         """Loads the model, in a thread; raises `errors.ModelError` or `errors.PromptError` where it is unfit."""
         self._model = await asyncio.to_thread(
@@ -234,9 +240,11 @@ class EmbeddedEngine:
 
     async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
         """Verdicts for the turns, in the same order."""
-        if self._batcher is None:
-            raise EngineUnavailable("the embedded engine is not started, or closed; call start() on a new one")
-        return await self._batcher.classify(turns)
+        return await self._line.classify(turns)
+
+    async def classify_within(self, turns: Sequence[Turn], within_s: float) -> list[Verdict]:
+        """As `classify`, but raises `errors.Overloaded` for a single turn that would be answered too late."""
+        return await self._line.classify(turns, within_s)
 
     def expected_ms(self, turns: int) -> float:
         """How long so many turns would take now; 0 where the engine is idle."""

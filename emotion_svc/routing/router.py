@@ -13,7 +13,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine, EstimatesTime
+from emotion_svc.engines.base import CANARY, Engine, KeepsLine
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.breaker import Clock
 from emotion_svc.routing.conditions import why_asked
@@ -82,7 +82,7 @@ class Router:
     def expected_ms(self, turns: int) -> float:
         """How long the safety net, which nothing stands in for, would take for so many turns; 0 while it is idle."""
         net = self._net and self._net.engine
-        return net.expected_ms(turns) if isinstance(net, EstimatesTime) else 0.0
+        return net.expected_ms(turns) if isinstance(net, KeepsLine) else 0.0
 
     def report_to(self, observer: Observer) -> None:
         """Tells `observer` what happens from now on."""
@@ -136,7 +136,7 @@ class Router:
         if first is not self._net:
             return await _all([self._find_way(turn, until, self._tiers) for turn in turns])
         try:
-            verdicts = await first.answer(turns)
+            verdicts = await first.answer(turns, None if rest else until - self._clock())
         except ServiceError as error:
             if not rest:
                 raise

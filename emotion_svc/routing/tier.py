@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine, check_canary
+from emotion_svc.engines.base import CANARY, Engine, KeepsLine, check_canary
 from emotion_svc.engines.presets import Price
 from emotion_svc.errors import EngineUnavailable, HostFailed, ServiceError, SetupError
 from emotion_svc.routing.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Clock, State
@@ -128,11 +128,17 @@ class Tier:
         for _ in range(_PRIMING):
             await self.answer([CANARY])
 
-    async def answer(self, turns: Sequence[Turn]) -> list[Verdict]:
-        """Verdicts without any deadline: what the safety net is asked. Raises as the engine."""
+    async def answer(self, turns: Sequence[Turn], within_s: float | None = None) -> list[Verdict]:
+        """Verdicts without any deadline: what the safety net is asked. Raises as the engine.
+
+        With `within_s`, an engine that has a line refuses who would wait in it too long.
+        """
         begun = self._clock()
         try:
-            verdicts = await self.engine.classify(turns)
+            if within_s is not None and isinstance(self.engine, KeepsLine):
+                verdicts = await self.engine.classify_within(turns, within_s)
+            else:
+                verdicts = await self.engine.classify(turns)
         except asyncio.CancelledError:
             self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
             raise

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 
-from emotion_svc.engines.batching import Batcher
+from emotion_svc.engines.batching import Batcher, Share
 from emotion_svc.engines.scripted import ScriptedEngine
+from emotion_svc.errors import Overloaded
 from emotion_svc.schema import Turn, Verdict
 
 PASS = 4
@@ -184,6 +187,50 @@ async def test_a_failure_is_told_to_every_caller_of_the_pass_and_the_next_pass_i
             await caller
     assert len(await later) == 1
     assert steps.passes[2:] == [["later"]]
+
+
+async def test_who_waited_so_long_that_the_answer_would_be_late_is_refused_and_not_computed(
+    batcher: Batcher, steps: Steps
+) -> None:
+    await begin(batcher, steps)
+    late = asyncio.create_task(batcher.classify(turns("late"), within_s=0.001))
+    patient = asyncio.create_task(batcher.classify(turns("patient"), within_s=60))
+    batch = asyncio.create_task(batcher.classify(turns("batch", 2), within_s=0.001))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(late), 0.01)
+    steps.go.release(10)
+    with pytest.raises(Overloaded, match="behind other turns"):
+        await late
+    assert len(await patient) == 1
+    assert len(await batch) == 2
+    assert steps.passes[1:] == [["patient", "batch0", "batch1"]]
+
+
+async def test_an_idle_batcher_answers_however_little_time_there_is(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(3)
+    for number in range(3):
+        assert len(await batcher.classify(turns(f"now{number}"), within_s=1e-6)) == 1
+
+
+@given(st.lists(st.booleans()))
+def test_of_its_time_a_turn_may_need_less_the_more_answers_were_late(late: list[bool]) -> None:
+    share = Share()
+    for is_late in late:
+        before = share.now
+        share.saw(is_late=is_late)
+        assert share.now < before or before in {Share.LEAST, 1.0} or not is_late
+        assert share.now > before or before == 1.0 or is_late
+        assert Share.LEAST <= share.now <= 1.0
+
+
+def test_as_many_late_answers_are_borne_as_are_aimed_at() -> None:
+    share = Share()
+    for number in range(2_000):
+        share.saw(is_late=number % 100 == 0)
+    assert share.now > 0.9
+    for number in range(2_000):
+        share.saw(is_late=number % 5 == 0)
+    assert share.now < 0.4
 
 
 async def test_nothing_is_expected_of_an_idle_batcher(batcher: Batcher, steps: Steps) -> None:

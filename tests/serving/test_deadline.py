@@ -45,6 +45,10 @@ class Busy(ScriptedEngine):
     def expected_ms(self, turns: int) -> float:
         return turns * self._expected_ms
 
+    async def classify_within(self, turns: Sequence[Turn], within_s: float) -> list[Verdict]:
+        assert within_s > 0
+        return await self.classify(turns)
+
 
 @asynccontextmanager
 async def app_of(engine: ScriptedEngine | Router, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
