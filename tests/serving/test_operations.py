@@ -1,5 +1,6 @@
 """What operators use: health, readiness, metrics, the OpenAPI document, and what a failing engine looks like."""
 
+import gc
 import json
 import re
 from collections.abc import Callable
@@ -24,6 +25,15 @@ def test_it_is_alive_and_ready_and_says_what_answers(client: httpx.Client) -> No
         "model": "scripted",
         "model_digest": "0" * 16,
     }
+
+
+def test_what_is_loaded_when_it_listens_is_out_of_the_collectors_sight(serve: Callable[..., httpx.Client]) -> None:
+    gc.unfreeze()
+    try:
+        serve()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
 
 
 async def test_before_the_engine_has_started_it_is_alive_but_not_ready() -> None:
