@@ -18,7 +18,7 @@ from emotion_svc.train.lexicon import Knowledge, Quiz, Reaction
 _EARLY_TALK: Final = 0.16
 _LATE_TALK: Final = 0.35
 _LATE_ENGLISH: Final = 0.5
-_LATE_STATEMENTS: Final = 0.3
+_LATE_STATEMENTS: Final = 0.6
 """Shares: of small talk among exercises, early and late; late, of answers in English to it, and of statements that ask
 for nothing."""
 
