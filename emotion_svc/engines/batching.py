@@ -129,7 +129,7 @@ class Batcher:
     def expected_ms(self, turns: int) -> float:
         """Within what time a call of so many turns would be answered, all but surely, if it came now.
 
-        From what stands before it, the recent time per turn, and how many answers were late of late.
+        From what stands before it, the recent time per turn, and how many answers came late.
 
         Nothing is expected (0) of an idle batcher: a call gains nothing by coming back later.
         """

@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens."""
         # Libraries and model are here to stay. Looked through with everything else, they would hold up all answers for
-        # 50 ms, every second or two under load.
+        # some 50 ms at a time.
         gc.collect()
         gc.freeze()
         await super().startup(sockets)
