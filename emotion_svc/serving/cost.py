@@ -58,7 +58,7 @@ def costs_from_url(url: str, key: str | None) -> list[TierCost]:
 
 
 def costs_from_metrics(text: str) -> list[TierCost]:
-    """The tiers in a service's metrics. Raises `CostError` where there are none."""
+    """The tiers in a service's metrics, and the cache. Raises `CostError` where there are none."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def total(name: str, **labels: str) -> float:
@@ -68,7 +68,7 @@ def costs_from_metrics(text: str) -> list[TierCost]:
     tiers = sorted({s.labels["tier"] for s in samples if s.name == "emotion_svc_tier_calls_total"})
     if not tiers:
         raise CostError("there are no metrics of tiers; has the service answered anything yet?")
-    return [
+    costs = [
         TierCost(
             tier,
             turns=round(total("emotion_svc_tier_answers_total", tier=tier)),
@@ -79,7 +79,12 @@ def costs_from_metrics(text: str) -> list[TierCost]:
         )
         for tier in tiers
     ]
+    kept = round(sum(total("emotion_svc_cache_turns_total", result=found) for found in ("hit", "shared")))
+    return [*costs, TierCost(_CACHE, kept, 0, 0, 0, 0.0)] if kept else costs
 
+
+_CACHE: Final = "(cache)"
+"""Turns that no tier was asked: the same one had been answered, or was being answered."""
 
 _MADE: Final = ("answered", "not_needed", "deadline", "failed")
 """Outcomes of calls that were made; the others say why none was."""

@@ -28,6 +28,7 @@ def test_a_free_service_has_cost_nothing(serve: Callable[..., httpx.Client]) -> 
     done = cost("--url", str(client.base_url))
     assert done.exit_code == 0
     assert "| scripted | 3 | 3 | 0 | 0 | 0.000000 |" in done.stdout.splitlines()
+    assert "| (cache) | 1 | 0 | 0 | 0 | 0.000000 |" in done.stdout.splitlines()
     assert "in all: 0.000000 USD" in done.stdout
 
 
@@ -42,6 +43,24 @@ def test_a_paid_tier_is_held_against_everything_going_there() -> None:
         "in all: 0.020000 USD",
         "everything to groq: 0.100000 USD; the tiers save 80.0%",
     ]
+
+
+def test_turns_from_the_cache_count_as_saved() -> None:
+    metrics = (
+        "# TYPE emotion_svc_tier_calls counter\n"
+        'emotion_svc_tier_calls_total{outcome="answered",tier="groq"} 10\n'
+        "# TYPE emotion_svc_tier_answers counter\n"
+        'emotion_svc_tier_answers_total{tier="groq"} 10\n'
+        "# TYPE emotion_svc_tier_usd counter\n"
+        'emotion_svc_tier_usd_total{tier="groq"} 0.01\n'
+        "# TYPE emotion_svc_cache_turns counter\n"
+        'emotion_svc_cache_turns_total{result="hit"} 25\n'
+        'emotion_svc_cache_turns_total{result="shared"} 5\n'
+        'emotion_svc_cache_turns_total{result="miss"} 10\n'
+    )
+    told = summary(costs_from_metrics(metrics)).splitlines()
+    assert "| (cache) | 30 | 0 | 0 | 0 | 0.000000 |" in told
+    assert told[-1] == "everything to groq: 0.040000 USD; the tiers save 75.0%"
 
 
 def test_calls_that_were_not_made_are_not_counted() -> None:
