@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from emotion_svc.decoding.choice import VariantPolicy
 from emotion_svc.decoding.spelling import Question, Spelling
 from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
+from emotion_svc.decoding.wording import WORDING_FILE
 from emotion_svc.engines.chat_tokens import ChatTokenizer
 from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import UNCALIBRATED, Temperatures, digest_of, load_calibration, model_name
@@ -27,7 +28,7 @@ _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TEXTS: Final = ("*.json", "*.jinja", "*.model", "*.txt")
 """All files of a model but its weights."""
 
-_FILES: Final = ("*.safetensors", *TEXTS)
+_FILES: Final = ("*.safetensors", WORDING_FILE, *TEXTS)
 
 
 class Checkpoint(NamedTuple):

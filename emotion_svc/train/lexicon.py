@@ -1,15 +1,18 @@
 """The knowledge behind `learn_score`: words that children learn, and the forms in which Pika asks for them."""
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from emotion_svc.data import read_rows
 from emotion_svc.decoding.comparison import Entry, Wordbook
+from emotion_svc.decoding.facts import NUMBERS, Fact
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 
@@ -38,6 +41,13 @@ class Word(_Line):
     opposite: Text | None
     clue: Text | None
     sentence: tuple[Text, Text]
+
+
+class FactLine(_Line):
+    """One line of `train_data/exercises/facts.jsonl`, which is only looked up: as `facts.Fact`."""
+
+    asked: tuple[Text, ...]
+    right: tuple[Text, ...]
 
 
 class Form(_Line):
@@ -91,14 +101,55 @@ class Knowledge(NamedTuple):
     reactions: dict[str, list[Reaction]]
     categories: dict[str, Category]
     quiz: dict[str, list[Quiz]]
+    facts: list[FactLine]
 
 
-def wordbook_of(words: Iterable[Word]) -> Wordbook:
-    """What goes with the model of the lexicon."""
-    return Wordbook(
+_ORDERS: Final = (
+    "monday tuesday wednesday thursday friday saturday sunday monday",
+    "january february march april may june july august september october november december january",
+    "spring summer autumn winter spring",
+    " ".join("bcdefghijklmnopqrstuvwxyz"),  # "a" is a word
+)
+"""What children are asked to go on with."""
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_EMPTY: Final = frozenset(
+    "a an the is are am do does did of in on to with your you we i it its this that can have has and or for me my what "
+    "which who how will be one each every there they their from at when where kids là gì con cái nào tiếng anh nói bằng "
+    "một có mấy một loại thứ kind part something word about thing từ về".split()
+)
+"""Words that pin no fact down."""
+
+
+def wordbook_of(knowledge: Knowledge) -> Wordbook:
+    """What goes with the model: the words, and the facts that are written down, asked in the quiz or follow from order."""
+    entries = [
         Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
-        for w in words
-    )
+        for w in knowledge.words
+    ]
+    facts = [Fact(line.asked, line.right) for line in knowledge.facts]
+    asked = [(quiz.question, quiz.right) for quiz in knowledge.quiz.get("fact_en", ())]
+    asked += [(word.clue, (word.en,)) for word in knowledge.words if word.clue]
+    facts += [Fact((key,), right) for question, right in asked if (key := _key(question))]
+    facts += [fact for order in (*map(str.split, _ORDERS), NUMBERS[:21]) for fact in _neighbours(order)]
+    groups = []
+    for name, category in knowledge.categories.items():
+        keys = {key for text in (*category.vi, *category.en) if (key := _key(text, least=1))}
+        members = tuple(word.en for word in knowledge.words if word.category == name)
+        groups.append(Fact(tuple(sorted(keys)), members))
+    return Wordbook(entries, facts, groups)
+
+
+def _key(question: str, least: int = 2) -> str:
+    """The words that pin a question down; empty where they are fewer than `least`."""
+    words = dict.fromkeys(word for word in _WORD.findall(question.lower()) if word not in _EMPTY)
+    return " ".join(words) if len(words) >= least else ""
+
+
+def _neighbours(order: Sequence[str]) -> Iterator[Fact]:
+    for before, after in pairwise(order):
+        yield Fact((f"after {before}", f"sau {before}", f"follow {before}"), (after,))
+        yield Fact((f"before {after}", f"trước {after}"), (before,))
 
 
 def load_knowledge(train_data: Path) -> Knowledge:
@@ -129,4 +180,5 @@ def load_knowledge(train_data: Path) -> Knowledge:
         dict(reactions),
         {name: Category.model_validate(entry) for name, entry in categories.items()},
         dict(quiz),
+        read_rows(train_data / "exercises/facts.jsonl", FactLine),
     )
