@@ -1,9 +1,9 @@
 """How a child's answer compares with the question, in three marks that the shipped model reads.
 
 Whether "crayon" repeats "Say 'crayon'.", whether "s u n" spells *sun*, whether *monkey* is in the wordbook under "con
-khỉ", whether a spider has *eight* legs: code sees it in microseconds, while a small decoder needs far more turns than there are to learn to compare at
-all (docs/log.md). The marks are hints and decide nothing: a response that gives a verdict, another meaning, a word
-that the book does not have, all that is the model's to weigh.
+khỉ", whether a spider has *eight* legs: code sees it in microseconds, while a small decoder needs far more turns than
+there are to learn to compare at all (docs/log.md). The marks are hints and decide nothing: a response that gives a
+verdict, another meaning, a word that the book does not have, all that is the model's to weigh.
 """
 
 import json
@@ -79,8 +79,8 @@ class Wordbook:
             )
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(
-                f"'{path}' is no wordbook: expected lists of words, facts and groups; take all files from one training run "
-                "(python -m emotion_svc.train)"
+                f"'{path}' is no wordbook: expected lists of words, facts and groups; take all files from one training "
+                "run (python -m emotion_svc.train)"
             ) from error
 
     def save(self, directory: Path) -> None:

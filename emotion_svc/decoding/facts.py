@@ -14,10 +14,10 @@ Judgement = Literal["right", "wrong", "member", "open"]
 JUDGEMENTS: Final[tuple[Judgement, ...]] = ("right", "wrong", "member", "open")
 
 _UNITS: Final = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 NUMBERS: Final = (
     *_UNITS,
     *(f"{ten} {unit}" if unit != "zero" else ten for ten in _TENS for unit in _UNITS[:10]),
@@ -26,14 +26,14 @@ NUMBERS: Final = (
 """The English numbers from 0 to 100."""
 
 _VALUES: Final = {text: value for value, text in enumerate(NUMBERS)} | {str(value): value for value in range(101)}
+_LESS: Final = ("-", "−", "–", "minus", "take away", "trừ")
+_TIMES: Final = ("x", "×", "*", "times", "nhân")
+_MORE: Final = ("+", "plus", "add", "and", "cộng", "với")
 _SUM: Final = re.compile(
-    r"(\d{1,2}|[a-z]+) *(?P<sign>\+|-|−|–|x|×|\*|plus|add|and|minus|take away|times|cộng|với|trừ|nhân) *(\d{1,2}|[a-z]+)"
+    rf"(\d{{1,2}}|[a-z]+) *({'|'.join(map(re.escape, (*_LESS, *_TIMES, *_MORE)))}) *(\d{{1,2}}|[a-z]+)"
 )
 _LETTER: Final = re.compile(r"(?:start|begin|bắt đầu|chữ)[^.?!]{0,25}?\b([a-z])\b")
 """Where a word is to begin with a letter."""
-
-_SIGNS: Final = {"-": -1, "−": -1, "–": -1, "minus": -1, "take away": -1, "trừ": -1, "x": 0, "×": 0, "*": 0, "times": 0, "nhân": 0}  # fmt: skip
-"""−1 for a difference, 0 for a product; all others are sums."""
 
 
 class Fact(NamedTuple):
@@ -80,7 +80,9 @@ class Facts:
             return "right" if any(fact.right & stems for fact in known) else "wrong"
         letter = _LETTER.search(question)
         members = (group.right & stems for group in _found(self._groups, words))
-        return "member" if any(letter is None or m.startswith(letter[1]) for found in members for m in found) else "open"
+        return (
+            "member" if any(letter is None or m.startswith(letter[1]) for found in members for m in found) else "open"
+        )
 
 
 def stem(word: str) -> str:
@@ -115,9 +117,8 @@ def _found(places: Mapping[str, Sequence[_Known]], words: AbstractSet[str]) -> l
 def _sum(question: str) -> str | None:
     """What the sum in a question makes, in words; None where there is none, or it makes no number from 0 to 100."""
     for match in _SUM.finditer(question):
-        first, second = _VALUES.get(match[1]), _VALUES.get(match[3])
+        first, sign, second = _VALUES.get(match[1]), match[2], _VALUES.get(match[3])
         if first is not None and second is not None:
-            sign = _SIGNS.get(match["sign"], 1)
-            total = first * second if sign == 0 else first + sign * second
+            total = first * second if sign in _TIMES else first - second if sign in _LESS else first + second
             return NUMBERS[total] if 0 <= total <= 100 else None
     return None

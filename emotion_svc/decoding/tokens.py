@@ -101,7 +101,7 @@ class TurnTokenizer:
     def marks(self, turn: Turn) -> dict[str, tuple[str, ...]]:
         """What code tells the model about the turn, in tokens, by the prompt's variable for it."""
         comparison = self.wordbook.compare(turn.previous_question, turn.previous_answer)
-        opinion = self.wording and self.wording.opinion(turn.response)
+        opinion = None if self.wording is None else self.wording.opinion(turn.response)
         return {COMPARISON: marks_of(comparison), WORDING: marks_of_opinion(opinion)}
 
     def assemble(self, fields: Mapping[str, Sequence[int]], marks: Mapping[str, Sequence[str]]) -> list[int]:
@@ -109,9 +109,11 @@ class TurnTokenizer:
         ids: list[int] = []
         for variable, own in self._plan:
             ids += own
+            if variable is None:
+                continue
             if variable in marks:
                 ids += [token_id for mark in marks[variable] for token_id in self._mark_ids[mark]]
-            elif variable is not None:
+            else:
                 ids += fields[variable]
         return ids
 

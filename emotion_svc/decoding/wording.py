@@ -35,7 +35,6 @@ _WORDS: Final = 3
 """Words and marks of punctuation of the longest run that is a feature."""
 
 _SURE, _LIKELY = 0.85, 0.5
-_ARRAYS: Final = ("weights", "rarity", "scale", "bias")
 _WORD: Final = re.compile(r"\w+|[^\w\s]")
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 """2⁶⁴ divided by the golden ratio, odd (Knuth, The Art of Computer Programming 3, 6.4): neighbours land far apart."""
@@ -76,11 +75,17 @@ class Wording:
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                weights, rarity, scale, bias = (arrays[name] for name in _ARRAYS)
+                weights, rarity, scale, bias = (arrays[name] for name in ("weights", "rarity", "scale", "bias"))
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ModelError(f"'{path}' is no voter ({error}); {_TAKE_ALL}") from error
         rows, families = weights.shape if weights.ndim == 2 else (0, 0)
-        if families != len(FAMILIES) or rows < 2 or rows & (rows - 1) or weights.dtype != np.int8 or rarity.shape != (rows,):
+        if (
+            families != len(FAMILIES)
+            or rows < 2
+            or rows & (rows - 1)
+            or weights.dtype != np.int8
+            or rarity.shape != (rows,)
+        ):
             raise ModelError(
                 f"'{path}': expected int8 weights for {len(FAMILIES)} families in 2^n rows and as many rarities, found "
                 f"{weights.dtype} {weights.shape} and {rarity.shape}; {_TAKE_ALL}"
@@ -89,8 +94,8 @@ class Wording:
 
     def save(self, directory: Path) -> None:
         """Writes the voter to a model directory."""
-        arrays = (self.weights, self.rarity.astype(np.float16), self.scale, self.bias)
-        np.savez(directory / WORDING_FILE, **dict(zip(_ARRAYS, arrays, strict=True)))
+        rarity = self.rarity.astype(np.float16)
+        np.savez(directory / WORDING_FILE, weights=self.weights, rarity=rarity, scale=self.scale, bias=self.bias)
 
     def scores(self, response: str) -> Floats:
         """Log-odds (16,) up to a constant: their softmax are probabilities of the families."""

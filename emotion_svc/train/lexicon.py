@@ -105,24 +105,28 @@ class Knowledge(NamedTuple):
 
 
 _ORDERS: Final = (
-    "monday tuesday wednesday thursday friday saturday sunday monday",
-    "january february march april may june july august september october november december january",
-    "spring summer autumn winter spring",
-    " ".join("bcdefghijklmnopqrstuvwxyz"),  # "a" is a word
-)
+    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "monday"),
+    ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+     "december", "january"),
+    ("spring", "summer", "autumn", "winter", "spring"),
+    tuple("bcdefghijklmnopqrstuvwxyz"),  # "a" is a word
+    NUMBERS[:21],
+)  # fmt: skip
 """What children are asked to go on with."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _EMPTY: Final = frozenset(
-    "a an the is are am do does did of in on to with your you we i it its this that can have has and or for me my what "
-    "which who how will be one each every there they their from at when where kids là gì con cái nào tiếng anh nói bằng "
-    "một có mấy một loại thứ kind part something word about thing từ về".split()
+    _WORD.findall(
+        "a an the is are am do does did of in on to with your you we i it its this that can have has and or for me my "
+        "what which who how will be one each every there they their from at when where kids something about "
+        "là gì con cái nào tiếng anh nói bằng một có mấy loại thứ kind part word thing từ về"
+    )
 )
 """Words that pin no fact down."""
 
 
 def wordbook_of(knowledge: Knowledge) -> Wordbook:
-    """What goes with the model: the words, and the facts that are written down, asked in the quiz or follow from order."""
+    """What goes with the model: the words, and facts: written ones, the quiz, what follows from an order."""
     entries = [
         Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
         for w in knowledge.words
@@ -131,7 +135,7 @@ def wordbook_of(knowledge: Knowledge) -> Wordbook:
     asked = [(quiz.question, quiz.right) for quiz in knowledge.quiz.get("fact_en", ())]
     asked += [(word.clue, (word.en,)) for word in knowledge.words if word.clue]
     facts += [Fact((key,), right) for question, right in asked if (key := _key(question))]
-    facts += [fact for order in (*map(str.split, _ORDERS), NUMBERS[:21]) for fact in _neighbours(order)]
+    facts += [fact for order in _ORDERS for fact in _neighbours(order)]
     groups = []
     for name, category in knowledge.categories.items():
         keys = {key for text in (*category.vi, *category.en) if (key := _key(text, least=1))}

@@ -56,9 +56,7 @@ def make_epoch(
 ) -> list[Sample]:
     """The samples of one epoch, shuffled and varied; `late` in the training, more exercises are none."""
     samples = [
-        from_turn(turn)._replace(fold=fold_of(turn.response))
-        for turn in corpus.turns
-        for _ in range(data.turn_repeats)
+        from_turn(turn)._replace(fold=fold_of(turn.response)) for turn in corpus.turns for _ in range(data.turn_repeats)
     ]
     pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
     teacher = corpus.teacher
@@ -93,7 +91,7 @@ EXERCISE_WEIGHT = 0.3
 
 
 class Fold(NamedTuple):
-    """The places of the texts of one fold: what is put together from them, no text of it is known to the fold's voter."""
+    """The places of the texts of one fold: what is put together from them is new to the fold's double."""
 
     number: int
     places: list[int]

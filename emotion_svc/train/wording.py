@@ -1,6 +1,6 @@
 """Fits the voter that reads a response's wording (`decoding/wording.py`), and its doubles for the training lines.
 
-A voter knows the lines that it was fitted on by heart: their opinions would be worth more in training than they ever are
+A voter knows the lines that it was fitted on by heart: its opinions would be worth more in training than they ever are
 on new text. So every training response is read by a double that was fitted without it.
 """
 
@@ -32,9 +32,10 @@ class Voters:
     def __init__(self, turns: Sequence[Example], responses: Sequence[ResponseExample]) -> None:
         from joblib import Parallel, delayed
 
-        lines = [(line.response, line.emotion) for line in (*turns, *responses)]
+        lines = [(t.response, t.emotion) for t in turns] + [(r.response, r.emotion) for r in responses]
         known = [[line for line in lines if fold_of(line[0]) != fold] for fold in range(FOLDS)]
-        self.shipped, *self._doubles = Parallel(n_jobs=-1)(delayed(fit)(part) for part in [lines, *known])
+        voters: list[Wording] = Parallel(n_jobs=-1)(delayed(fit)(part) for part in [lines, *known])
+        self.shipped, self._doubles = voters[0], voters[1:]
 
     def opinion(self, response: str, fold: int | None) -> Opinion:
         """The opinion on a text; `fold` is that of the training response that it was made from, if any."""
@@ -55,7 +56,9 @@ def fit(lines: Sequence[tuple[str, Family]]) -> Wording:
     rarity = (np.log((1 + len(places)) / (1 + held)) + 1).astype(np.float32)
     values = [rarity[found] / np.sqrt(rarity[found] @ rarity[found]) for found in places]
     rows = np.concatenate([[0], np.cumsum([found.size for found in places])])
-    features = csr_matrix((np.concatenate(values).astype(np.float64), np.concatenate(places), rows), shape=(len(places), 1 << _BITS))
+    features = csr_matrix(
+        (np.concatenate(values).astype(np.float64), np.concatenate(places), rows), shape=(len(places), 1 << _BITS)
+    )
     features.sum_duplicates()
     model = LogisticRegression(C=_STRENGTH, max_iter=100, tol=1e-3)
     model.fit(features, [*(FAMILIES.index(family) for _, family in lines), *range(len(FAMILIES))])

@@ -86,7 +86,9 @@ def test_without_a_file_the_wordbook_is_empty_and_knows_nothing(tmp_path: Path) 
     assert Wordbook.load(tmp_path).compare("Con khỉ tiếng Anh là gì?", "monkey") == ("new", "unknown", "open")
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", json.dumps([{"en": "cat"}]), json.dumps({"words": [["cat"]]}), json.dumps({"words": []})])
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", json.dumps([{"en": "cat"}]), json.dumps({"words": [["cat"]]}), json.dumps({"words": []})]
+)
 def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / WORDBOOK_FILE).write_text(content)
     with pytest.raises(ModelError, match="is no wordbook"):

@@ -67,6 +67,8 @@ def test_numbers_are_in_order_and_none_occurs_twice() -> None:
     assert len(set(NUMBERS)) == 101
 
 
-@pytest.mark.parametrize(("word", "stemmed"), [("legs", "leg"), ("says", "say"), ("glass", "glass"), ("bus", "bus"), ("4", "four")])
+@pytest.mark.parametrize(
+    ("word", "stemmed"), [("legs", "leg"), ("says", "say"), ("glass", "glass"), ("bus", "bus"), ("4", "four")]
+)
 def test_a_plurals_s_does_not_count(word: str, stemmed: str) -> None:
     assert stem(word) == stemmed

@@ -1,4 +1,4 @@
-"""What the model is told about a response's wording: three marks, the same for texts that differ in nothing but dress."""
+"""What the model is told about a response's wording: three marks, whatever its case and spaces."""
 
 from pathlib import Path
 
@@ -17,16 +17,15 @@ from emotion_svc.taxonomy import FAMILIES
 from tests import hostile
 
 TOKENS = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
-hostile_turns = st.builds(
-    Turn, **dict.fromkeys(Turn.model_fields, st.sampled_from(["x", *MARKS, *hostile.TEXTS]))
-)
+hostile_turns = st.builds(Turn, **dict.fromkeys(Turn.model_fields, st.sampled_from(["x", *MARKS, *hostile.TEXTS])))
 
 
 def made(bits: int = 10, seed: int = 0) -> Wording:
     """A voter with random weights."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(-127, 128, size=(1 << bits, len(FAMILIES))).astype(np.int8)
-    return Wording(weights, rng.random(len(FAMILIES)).astype(np.float32), rng.random(len(FAMILIES)).astype(np.float32))
+    rarity, scale, bias = (rng.random(size, dtype=np.float32) for size in (1 << bits, len(FAMILIES), len(FAMILIES)))
+    return Wording(weights, 1 + rarity, scale, bias)
 
 
 @given(st.text(max_size=80))
@@ -38,10 +37,9 @@ def test_any_text_has_an_opinion(text: str) -> None:
     assert opinion.sureness in SURENESS
 
 
-@given(st.text(max_size=60), st.sampled_from(["", ".", "!", "?!", "…", " ~ "]))
-def test_spaces_and_final_punctuation_change_nothing(text: str, end: str) -> None:
-    places = places_of(text, 16)
-    assert places_of(f"  {text.replace(' ', '   ')} {end}", 16).tolist() == places.tolist()
+@given(st.text(max_size=60))
+def test_spaces_change_nothing(text: str) -> None:
+    assert places_of(f"  {text.replace(' ', '   ')} ", 16).tolist() == places_of(text, 16).tolist()
 
 
 @pytest.mark.parametrize("text", ["Đúng rồi, giỏi quá!", "ÔI TRỜI ƠI", "You got it"])
@@ -59,10 +57,11 @@ def test_another_order_of_words_has_other_places() -> None:
     assert set(places_of("mèo ăn cá", 18).tolist()) != set(places_of("cá ăn mèo", 18).tolist())
 
 
-def test_scores_are_the_scaled_sum_of_the_weights_over_the_root_of_their_number() -> None:
+def test_scores_are_the_scaled_sum_of_the_weights_over_the_texts_length() -> None:
     voter = made()
     places = places_of("chó và mèo", 10)
-    expected = voter.weights[places].astype(float).sum(axis=0) * voter.scale / np.sqrt(len(places)) + voter.bias
+    length = np.sqrt((voter.rarity[places].astype(float) ** 2).sum())
+    expected = voter.weights[places].astype(float).sum(axis=0) * voter.scale / length + voter.bias
     assert voter.scores("chó và mèo") == pytest.approx(expected, rel=1e-4)
 
 
@@ -78,7 +77,7 @@ def test_a_voter_is_read_as_it_was_written(tmp_path: Path) -> None:
     voter.save(tmp_path)
     again = Wording.load(tmp_path)
     assert again is not None
-    assert again.scores("Hôm nay vui ghê").tolist() == voter.scores("Hôm nay vui ghê").tolist()
+    assert again.scores("Hôm nay vui ghê") == pytest.approx(voter.scores("Hôm nay vui ghê"), rel=2e-3)  # rarity in fp16
 
 
 def test_without_a_file_nobody_has_read_the_wording(tmp_path: Path) -> None:
@@ -88,8 +87,9 @@ def test_without_a_file_nobody_has_read_the_wording(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_a_table_that_is_no_power_of_two_is_refused(tmp_path: Path, rows: int) -> None:
+    weights, rarity = np.zeros((rows, len(FAMILIES)), dtype=np.int8), np.ones(rows, dtype=np.float16)
     one = np.zeros(len(FAMILIES), dtype=np.float32)
-    np.savez(tmp_path / WORDING_FILE, weights=np.zeros((rows, len(FAMILIES)), dtype=np.int8), scale=one, bias=one)
+    np.savez(tmp_path / WORDING_FILE, weights=weights, rarity=rarity, scale=one, bias=one)
     with pytest.raises(ModelError, match="expected int8 weights for 16 families"):
         Wording.load(tmp_path)
 
