@@ -112,19 +112,19 @@ class Wordbook:
         return Facts(self.facts, self.groups)
 
     @cached_property
-    def _english(self) -> Mapping[str, frozenset[int]]:
+    def _english(self) -> Mapping[str, tuple[int, ...]]:
         return _places((entry.en, number) for number, entry in enumerate(self.entries))
 
     @cached_property
-    def _by_ear(self) -> Mapping[str, frozenset[int]]:
+    def _by_ear(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.said)
 
     @cached_property
-    def _vietnamese(self) -> Mapping[str, frozenset[int]]:
+    def _vietnamese(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.vi)
 
     @cached_property
-    def _derived(self) -> Mapping[str, frozenset[int]]:
+    def _derived(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.forms)
 
     def _meaning(self, asked_phrases: Set[str], said_phrases: Set[str]) -> Meaning:
@@ -182,12 +182,12 @@ def _phrases(words: Sequence[str]) -> set[str]:
     }
 
 
-def _places(pairs: Iterable[tuple[str, int]]) -> Mapping[str, frozenset[int]]:
+def _places(pairs: Iterable[tuple[str, int]]) -> Mapping[str, tuple[int, ...]]:
     places: defaultdict[str, set[int]] = defaultdict(set)
     for text, number in pairs:
         places[" ".join(_words(text))].add(number)
-    return {phrase: frozenset(numbers) for phrase, numbers in places.items()}
+    return {phrase: tuple(numbers) for phrase, numbers in places.items()}
 
 
-def _found(places: Mapping[str, frozenset[int]], phrases: Iterable[str]) -> set[int]:
+def _found(places: Mapping[str, tuple[int, ...]], phrases: Iterable[str]) -> set[int]:
     return {number for phrase in phrases if phrase in places for number in places[phrase]}

@@ -5,6 +5,7 @@ nhện có mấy chân?" both ask for the fact with the sets *leg spider* and *c
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -44,8 +45,10 @@ class Fact(NamedTuple):
 
 
 class _Known(NamedTuple):
-    words: frozenset[str]
-    right: frozenset[str]
+    """One set of a fact, in stems. Tuples: there are thousands, and the sets of Python are ten times as large."""
+
+    words: tuple[str, ...]
+    right: tuple[str, ...]
 
 
 class Facts:
@@ -73,16 +76,14 @@ class Facts:
         stems = {_stems(phrase) for phrase in said}
         known = _found(self._facts, words)
         if (total := _sum(question)) is not None:
-            known = [_Known(frozenset(), frozenset({total}))]
+            known = [_Known((), (total,))]
         if known:
             pinned = max(len(fact.words) for fact in known)  # what is asked more exactly is meant
             known = [fact for fact in known if len(fact.words) == pinned]
-            return "right" if any(fact.right & stems for fact in known) else "wrong"
+            return "right" if any(text in stems for fact in known for text in fact.right) else "wrong"
         letter = _LETTER.search(question)
-        members = (group.right & stems for group in _found(self._groups, words))
-        return (
-            "member" if any(letter is None or m.startswith(letter[1]) for found in members for m in found) else "open"
-        )
+        members = (text for group in _found(self._groups, words) for text in group.right if text in stems)
+        return "member" if any(letter is None or text.startswith(letter[1]) for text in members) else "open"
 
 
 def stem(word: str) -> str:
@@ -98,20 +99,19 @@ def _stems(phrase: str) -> str:
 
 def _by_rarest(facts: Iterable[Fact]) -> Mapping[str, Sequence[_Known]]:
     """The facts under the word of each set that the fewest sets hold: few are looked at for a question."""
-    known = [
-        _Known(frozenset(map(stem, asked.split())), frozenset(map(_stems, fact.right)))
-        for fact in facts
-        for asked in fact.asked
-    ]
-    holders = Counter(word for fact in known for word in fact.words)
+    known: list[_Known] = []
+    for fact in facts:
+        right = tuple(sys.intern(_stems(text)) for text in fact.right)
+        known += [_Known(tuple({sys.intern(stem(word)) for word in asked.split()}), right) for asked in fact.asked]
+    holders = Counter(word for one in known for word in one.words)
     places: defaultdict[str, list[_Known]] = defaultdict(list)
-    for fact in known:
-        places[min(fact.words, key=lambda word: (holders[word], word))].append(fact)
+    for one in known:
+        places[min(one.words, key=lambda word: (holders[word], word))].append(one)
     return places
 
 
-def _found(places: Mapping[str, Sequence[_Known]], words: AbstractSet[str]) -> list[_Known]:
-    return [fact for word in words for fact in places.get(word, ()) if fact.words <= words]
+def _found(places: Mapping[str, Sequence[_Known]], words: set[str]) -> list[_Known]:
+    return [fact for word in words for fact in places.get(word, ()) if words.issuperset(fact.words)]
 
 
 def _sum(question: str) -> str | None:

@@ -98,3 +98,17 @@ def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> 
 def test_the_shipped_wordbook_knows_the_lexicon() -> None:
     assert len(TOKENS.wordbook.entries) >= 1_500
     assert TOKENS.wordbook.compare("Con voi tiếng Anh là gì?", "elephant").meaning == "means"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "judgement"),
+    [
+        ("How many legs does a spider have?", "eight", "right"),
+        ("What comes after Tuesday?", "wednesday", "right"),
+        ("What comes after Tuesday?", "monday", "wrong"),
+        ("Name a fruit.", "mango", "member"),
+        ("Tell me a story.", "one day a cat came", "open"),
+    ],
+)
+def test_the_shipped_wordbook_knows_facts(question: str, answer: str, judgement: str) -> None:
+    assert TOKENS.wordbook.compare(question, answer).judgement == judgement

@@ -8,7 +8,10 @@ from emotion_svc.decoding.comparison import Entry, Wordbook
 from emotion_svc.decoding.facts import JUDGEMENTS, NUMBERS, Fact, stem
 
 BOOK = Wordbook(
-    [Entry("eight", ("tám",), ("ết",), ()), Entry("tiger", ("con hổ",), (), ()), Entry("snake", ("con rắn",), (), ())],
+    [
+        Entry("eight", ("tám",), ("ết",), ()),
+        *(Entry(word, (), (), ()) for word in ("six", "eleven", "tiger", "snake", "cow")),
+    ],
     [
         Fact(("leg spider", "chân nhện"), ("eight",)),
         Fact(("leg snake",), ("none", "zero")),
@@ -26,7 +29,8 @@ BOOK = Wordbook(
         ("Con nhện có mấy cái chân, in English?", "dạ eight", "right"),
         ("How many legs does a spider have?", "ết", "right"),
         ("How many legs does a spider have?", "six", "wrong"),
-        ("How many legs does a spider have?", "tám", "wrong"),
+        ("How many legs does a spider have?", "tám", "open"),
+        ("How many legs does a spider have?", "xích", "open"),
         ("How many legs does a spider have?", "", "open"),
         ("How many legs does a crab have?", "eight", "open"),
         ("What animal says 'moo'?", "cow mà nó to lắm", "right"),
