@@ -167,10 +167,8 @@ def _open_vllm(loaded: Checkpoint) -> Any:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     widest = max(question.widest for question in loaded.questions)
-    launch = tuned(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
-    for name, value in launch.environment.items():
-        os.environ.setdefault(name, value)
-    arguments = AsyncEngineArgs(model=str(loaded.directory), **launch.options)
+    options = tuned(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
+    arguments = AsyncEngineArgs(model=str(loaded.directory), **options)
     try:
         return AsyncLLM.from_engine_args(arguments)
     except Exception as error:  # vLLM raises whatever its parts raise

@@ -6,7 +6,7 @@ docs/vllm-settings.md has what each of them was measured to gain. This file need
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 _MAX_REQUESTS: Final = 64
 """Requests that are worked on at the same time; more wait in vLLM."""
@@ -20,15 +20,8 @@ _LOGPROBS: Final = 20
 """vLLM's own default for `max_logprobs`, and what OpenAI's wire may ask for."""
 
 
-class Launch(NamedTuple):
-    """How vLLM is started: `options` as `AsyncEngineArgs` names them, and variables of the environment."""
-
-    options: dict[str, Any]
-    environment: dict[str, str]
-
-
-def tuned(*, dtype: str, window: int, widest: int, on_cpu: bool) -> Launch:
-    """The tuned set for one model.
+def tuned(*, dtype: str, window: int, widest: int, on_cpu: bool) -> dict[str, Any]:
+    """The tuned set for one model, as `AsyncEngineArgs` names the options.
 
     Args:
         dtype: what the checkpoint's config.json says, such as `float16`.
@@ -46,15 +39,12 @@ def tuned(*, dtype: str, window: int, widest: int, on_cpu: bool) -> Launch:
         "disable_log_stats": True,
     }
     if not on_cpu:
-        return Launch(options, {})
+        return options
     if dtype == "float16":
         # Most CPUs have no arithmetic in float16: the shipped model takes half as long again.
         options["dtype"] = "float32"
     # Compiling would take half a minute at each first start, and save one of 13 ms with the shipped model.
-    options |= {"enforce_eager": True, "block_size": _CPU_BLOCK, "kv_cache_memory_bytes": _CPU_CACHE_BYTES}
-    # The model runs in vLLM's engine process, not in a worker's behind it: 12 ms for a turn instead of 18, and ready
-    # in 14 s instead of 25 (2 busy cores).
-    return Launch(options, {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    return options | {"enforce_eager": True, "block_size": _CPU_BLOCK, "kv_cache_memory_bytes": _CPU_CACHE_BYTES}
 
 
 def as_words(options: Mapping[str, Any]) -> list[str]:
@@ -77,9 +67,8 @@ def given_names(words: Sequence[str]) -> set[str]:
     return {word.split("=")[0].split(".")[0].replace("_", "-") for word in words if word.startswith("--")}
 
 
-def serve_line(model: str, launch: Launch, more: Sequence[str]) -> str:
+def serve_line(model: str, options: Mapping[str, Any], more: Sequence[str]) -> str:
     """The line for a shell that starts `vllm serve`; where `more` gives an option, it takes the place of ours."""
     given = given_names(more)
-    options = {name: value for name, value in launch.options.items() if option_name(name) not in given}
-    variables = [f"{name}={shlex.quote(value)}" for name, value in launch.environment.items()]
-    return " ".join([*variables, shlex.join(["vllm", "serve", model, *as_words(options), *more])])
+    ours = {name: value for name, value in options.items() if option_name(name) not in given}
+    return shlex.join(["vllm", "serve", model, *as_words(ours), *more])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from emotion_svc.decoding.spelling import Spelling
 from emotion_svc.engines.checkpoint import TEXTS, find_model, shape_of, tokenizer_of
 from emotion_svc.engines.vllm import prepare, runs_on_cpu
-from emotion_svc.engines.vllm_options import Launch, as_words, option_name, serve_line, tuned
+from emotion_svc.engines.vllm_options import as_words, option_name, serve_line, tuned
 from emotion_svc.errors import SetupError
 
 
@@ -40,20 +40,20 @@ def serve_command(model: str, more: Sequence[str] = ()) -> ServeCommand:
     tokenizer = tokenizer_of(model, directory)
     spelling = Spelling(tokenizer.backend_tokenizer, tokenizer.eos_token_id)
     widest = max(question.widest for question in [spelling.emotion(str), *spelling.learn_score().values()])
-    launch = tuned(dtype=dtype, window=window, widest=widest, on_cpu=runs_on_cpu())
+    options = tuned(dtype=dtype, window=window, widest=widest, on_cpu=runs_on_cpu())
     parser = _serve_parser()
     known = {
         name: value
-        for name, value in launch.options.items()
+        for name, value in options.items()
         if not parser.parse_known_args(["serve", model, *as_words({name: value})])[1]
     }
-    notes = [f"the installed vLLM has no {option_name(name)}; left out" for name in launch.options if name not in known]
+    notes = [f"the installed vLLM has no {option_name(name)}; left out" for name in options if name not in known]
     if not _has_command():
         notes.append(
             "the installed package's own command cannot start (it looks for a package named vllm); put "
             "'python -m vllm.entrypoints.openai.api_server --model' in the place of 'vllm serve'"
         )
-    line = serve_line(model, Launch(known, launch.environment), more)
+    line = serve_line(model, known, more)
     told = io.StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(told):

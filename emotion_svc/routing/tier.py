@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from emotion_svc.engines.base import CANARY, Engine, KeepsLine, check_canary
 from emotion_svc.engines.presets import Price
-from emotion_svc.errors import EngineUnavailable, HostFailed, ServiceError, SetupError
+from emotion_svc.errors import EngineUnavailable, HostFailed, Overloaded, ServiceError, SetupError
 from emotion_svc.routing.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Clock, State
 from emotion_svc.routing.latency import RecentLatency
 from emotion_svc.routing.observer import Observer, Trouble, Unobserved
@@ -141,6 +141,9 @@ class Tier:
                 verdicts = await self.engine.classify(turns)
         except asyncio.CancelledError:
             self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
+            raise
+        except Overloaded:  # refused in the engine's line, which is no failure of the engine
+            self._observer.saw_call(self.name, "busy", self._clock() - begun)
             raise
         except Exception:
             self._observer.saw_call(self.name, "failed", self._clock() - begun)

@@ -11,7 +11,7 @@ import pytest
 
 from emotion_svc.engines import vllm_serve
 from emotion_svc.engines.vllm import runs_on_cpu
-from emotion_svc.engines.vllm_options import Launch, tuned
+from emotion_svc.engines.vllm_options import tuned
 from emotion_svc.engines.vllm_serve import serve_command
 from emotion_svc.errors import ModelError, SetupError
 from emotion_svc.modeldir import SHIPPED
@@ -46,8 +46,8 @@ def test_vllms_own_parser_takes_the_line_and_reads_what_was_meant() -> None:
 def test_the_line_has_every_option_that_the_engine_runs_with() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    launch = tuned(dtype="float16", window=512, widest=23, on_cpu=runs_on_cpu())
-    in_process = AsyncEngineArgs(model=MODEL, **launch.options).create_engine_config()
+    options = tuned(dtype="float16", window=512, widest=23, on_cpu=runs_on_cpu())
+    in_process = AsyncEngineArgs(model=MODEL, **options).create_engine_config()
     served = AsyncEngineArgs.from_cli_args(parsed(serve_command(MODEL).line))
     served.model = MODEL
     config = served.create_engine_config()
@@ -71,9 +71,8 @@ def test_what_the_installed_vllm_does_not_take_is_refused(more: list[str]) -> No
 
 
 def test_an_option_of_ours_that_vllm_has_no_longer_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        vllm_serve, "tuned", lambda **_: Launch({"disable_log_requests": True, "swap_space": 4, "max_num_seqs": 64}, {})
-    )
+    options = {"disable_log_requests": True, "swap_space": 4, "max_num_seqs": 64}
+    monkeypatch.setattr(vllm_serve, "tuned", lambda **_: options)
     command = serve_command(MODEL)
     assert command.line == f"vllm serve {MODEL} --max-num-seqs 64"
     assert command.notes[:2] == [

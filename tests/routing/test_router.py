@@ -502,6 +502,19 @@ def test_every_answer_and_every_call_is_told() -> None:
     assert (host, net) == (["answered", "deadline"], ["answered"] * 3)
 
 
+def test_a_turn_that_the_engines_line_refuses_is_told_as_one_for_which_there_was_no_place() -> None:
+    seen = Seen()
+
+    async def main() -> None:
+        async with running(net_first(plays=[Play(error=Overloaded("too late"))])) as router:
+            router.report_to(seen)
+            with pytest.raises(Overloaded):
+                await ask(router)
+
+    run(main())
+    assert seen.calls == [("net", "busy")]
+
+
 def test_every_answer_is_one_of_the_46() -> None:
     [verdict] = one(net_first()).verdicts
     assert verdict.answer.model_dump_json() in ALL_ANSWERS

@@ -1,10 +1,11 @@
 """The two anchors: what a user starts without a thought, and the tuned set that this package ships."""
 
 import json
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from emotion_svc.bench.settings.catalog import Anchor, Asking
-from emotion_svc.engines.vllm_options import Launch, as_words, option_name
+from emotion_svc.engines.vllm_options import as_words, option_name
 
 LONG_WINDOW: Final = 8192
 """Of SmolLM2-135M, the model that the robot asks today. The shipped checkpoint is made to take as much where a window
@@ -29,10 +30,10 @@ def plain(dtype: str) -> Anchor:
     return Anchor("plain", server, Asking("long", "schema", 50, stops=False, temperature=None))
 
 
-def tuned(launch: Launch) -> Anchor:
+def tuned(options: Mapping[str, Any]) -> Anchor:
     """The engine's own options, and the requests that go with them."""
-    server = dict(launch.environment)
-    for name, value in launch.options.items():
+    server = {}
+    for name, value in options.items():
         words = as_words({name: value})
         server[option_name(name)] = words[1] if len(words) > 1 else ""
     return Anchor("tuned", server, Asking("short", "regex", "computed", stops=True, temperature=0.0))

@@ -18,7 +18,7 @@ from emotion_svc.bench.settings.said import SETTINGS
 from emotion_svc.bench.settings.server import Server
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.engines.vllm import installed_version, runs_on_cpu
-from emotion_svc.engines.vllm_options import tuned as tuned_launch
+from emotion_svc.engines.vllm_options import tuned as tuned_options
 from emotion_svc.errors import EngineUnavailable, SetupError
 
 Told = Callable[[str], None]
@@ -28,7 +28,8 @@ Started = Server | SetupError
 _SERVERS: Final = 3
 """Servers that are started beside those of the anchors. Each holds about 2 GB; idle ones take no CPU time."""
 
-_WARM_UP: Final = 3
+_WARM_UP: Final = 20
+"""Turns that are asked first and do not count: the anchors' servers are warm, so a fresh one must be, too."""
 
 
 class Request(NamedTuple):
@@ -106,8 +107,8 @@ def _choose(request: Request) -> Turns:
 def _anchors(model: Model) -> list[Anchor]:
     loaded = model.loaded
     widest = max(question.widest for question in loaded.questions)
-    launch = tuned_launch(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
-    return [plain(loaded.dtype), tuned(launch)]
+    options = tuned_options(dtype=loaded.dtype, window=loaded.window, widest=widest, on_cpu=runs_on_cpu())
+    return [plain(loaded.dtype), tuned(options)]
 
 
 def _ready(server: Started) -> Server:

@@ -9,14 +9,13 @@ from emotion_svc.bench.settings.anchors import plain, tuned
 from emotion_svc.bench.settings.asking import Model
 from emotion_svc.bench.settings.catalog import Asking
 from emotion_svc.engines.base import CANARY
-from emotion_svc.engines.vllm_options import Launch
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import ALL_ANSWERS
 from tests.engines.marks import NEEDS_VLLM
 
 pytestmark = [*NEEDS_VLLM]
 
-PLAIN, TUNED = plain("float16").asking, tuned(Launch({}, {})).asking
+PLAIN, TUNED = plain("float16").asking, tuned({}).asking
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import pytest
 from emotion_svc.bench.settings.anchors import plain, tuned
 from emotion_svc.bench.settings.catalog import Anchor, Comparison, Setting, Value, comparisons
 from emotion_svc.bench.settings.said import SETTINGS
-from emotion_svc.engines.vllm_options import tuned as tuned_launch
+from emotion_svc.engines.vllm_options import tuned as tuned_options
 
 PLAIN = plain("float16")
-TUNED = tuned(tuned_launch(dtype="float16", window=512, widest=23, on_cpu=True))
+TUNED = tuned(tuned_options(dtype="float16", window=512, widest=23, on_cpu=True))
 ALL = [comparison for anchor in (PLAIN, TUNED) for comparison in comparisons(SETTINGS, anchor)]
 
 NOTED = {
@@ -87,6 +87,6 @@ def test_a_value_of_none_takes_the_option_out() -> None:
 
 
 def test_the_tuned_anchor_is_what_the_package_ships() -> None:
-    assert TUNED.server["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert TUNED.server["--block-size"] == "32"
     assert TUNED.server["--structured-outputs-config"] == '{"backend": "outlines"}'
     assert TUNED.server["--enforce-eager"] == ""
