@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from emotion_svc.decoding.facts import Fact, Facts, Judgement
+from emotion_svc.decoding.facts import INNER_APOSTROPHE, Fact, Facts, Judgement, words_of
 from emotion_svc.errors import ModelError
 
 WORDBOOK_FILE: Final = "wordbook.json"
@@ -27,8 +27,6 @@ MEANINGS: Final[tuple[Meaning, ...]] = ("means", "translated", "form", "sounds",
 _LONGEST: Final = 4
 """Words of the longest phrase that is looked up."""
 
-_INNER_APOSTROPHE: Final = re.compile(r"(?<=\w)['’](?=\w)")
-_WORD: Final = re.compile(r"[^\W_]+")
 _QUOTED: Final = re.compile("['‘’\"“”«»]([^'‘’\"“”«»]{1,120})['‘’\"“”«»]")
 
 
@@ -93,7 +91,7 @@ class Wordbook:
 
     def compare(self, question: str, answer: str) -> Comparison:
         """How the answer compares with the question. Both are normalized (`text.normalize`); case does not matter."""
-        asked, said = _words(question), _words(answer)
+        asked, said = words_of(question), words_of(answer)
         asked_phrases, said_phrases = _phrases(asked), _phrases(said)
         echo, meaning = _echo(question, asked, said), self._meaning(asked_phrases, said_phrases)
         judgement = self._judge(question, asked, said_phrases)
@@ -146,10 +144,10 @@ class Wordbook:
 def _echo(question: str, asked: Sequence[str], said: Sequence[str]) -> Echo:
     if not said:
         return "silent"
-    smooth = _INNER_APOSTROPHE.sub("", question)
-    named = [_words(text) for text in _QUOTED.findall(smooth)]
+    smooth = INNER_APOSTROPHE.sub("", question)
+    named = [words_of(text) for text in _QUOTED.findall(smooth)]
     if ":" in smooth:
-        named.append(_words(smooth.rsplit(":", 1)[1]))
+        named.append(words_of(smooth.rsplit(":", 1)[1]))
     named = [words for words in named if words]
     whole = f" {' '.join(said)} "
     if any(f" {' '.join(words)} " in whole for words in named):
@@ -159,10 +157,6 @@ def _echo(question: str, asked: Sequence[str], said: Sequence[str]) -> Echo:
     if set(said) <= set(asked):
         return "within"
     return "part" if any(set(words) & set(said) for words in named) else "new"
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(_INNER_APOSTROPHE.sub("", text.lower()))
 
 
 def _letters(words: Sequence[str]) -> str:
@@ -185,7 +179,7 @@ def _phrases(words: Sequence[str]) -> set[str]:
 def _places(pairs: Iterable[tuple[str, int]]) -> Mapping[str, tuple[int, ...]]:
     places: defaultdict[str, set[int]] = defaultdict(set)
     for text, number in pairs:
-        places[" ".join(_words(text))].add(number)
+        places[" ".join(words_of(text))].add(number)
     return {phrase: tuple(numbers) for phrase, numbers in places.items()}
 
 

@@ -1,7 +1,8 @@
 """What is right to answer, where a question asks for something that is written down: facts, members of groups, sums.
 
 A question asks for a fact if it holds all words of one of the fact's sets: "How many legs does a spider have?" and "Con
-nhện có mấy chân?" both ask for the fact with the sets *leg spider* and *chân nhện*.
+nhện có mấy chân?" both ask for the fact with the sets *leg spider* and *chân nhện*. Where several are asked for, those
+with the most words are meant; a sum is meant before all of them.
 """
 
 import re
@@ -13,6 +14,9 @@ from typing import Final, Literal, NamedTuple
 
 Judgement = Literal["right", "wrong", "member", "open"]
 JUDGEMENTS: Final[tuple[Judgement, ...]] = ("right", "wrong", "member", "open")
+
+INNER_APOSTROPHE: Final = re.compile(r"(?<=\w)['’](?=\w)")
+_WORD: Final = re.compile(r"[^\W_]+")
 
 _UNITS: Final = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -27,18 +31,22 @@ NUMBERS: Final = (
 """The English numbers from 0 to 100."""
 
 _VALUES: Final = {text: value for value, text in enumerate(NUMBERS)} | {str(value): value for value in range(101)}
-_LESS: Final = ("-", "−", "–", "minus", "take away", "trừ")
-_TIMES: Final = ("x", "×", "*", "times", "nhân")
-_MORE: Final = ("+", "plus", "add", "and", "cộng", "với")
-_SUM: Final = re.compile(
-    rf"(\d{{1,2}}|[a-z]+) *({'|'.join(map(re.escape, (*_LESS, *_TIMES, *_MORE)))}) *(\d{{1,2}}|[a-z]+)"
+_LESS: Final = ("minus", "take away", "trừ")
+_TIMES: Final = ("times", "nhân")
+_MORE: Final = ("plus", "add", "cộng")
+_SYMBOLS: Final = {"+": "plus", "-": "minus", "−": "minus", "–": "minus", "×": "times", "x": "times", "*": "times"}
+_NUMBER: Final = "|".join([*(text.replace(" ", "[ -]") for text in sorted(NUMBERS, key=len, reverse=True)), r"\d{1,3}"])
+_SIGN: Final = "|".join([*(rf"\s+{word}\s+" for word in (*_LESS, *_TIMES, *_MORE)), r"\s*[+×*]\s*", r"\s+[-−–x]\s+"])
+_SUM: Final = re.compile(rf"(?<!\w)({_NUMBER})({_SIGN})({_NUMBER})(?!\w)((?:{_SIGN})(?:{_NUMBER}))?")
+_LETTER: Final = re.compile(
+    r"(?:letter|chữ(?: cái)?)\W{1,3}([a-z])(?!\w)"
+    r"|(?:start|begin|bắt đầu)[^.?!]{0,25}?(?<![\w'’])([b-z])(?!\w)"  # "a" is an article
 )
-_LETTER: Final = re.compile(r"(?:start|begin|bắt đầu|chữ)[^.?!]{0,25}?\b([a-z])\b")
 """Where a word is to begin with a letter."""
 
 
 class Fact(NamedTuple):
-    """`asked`: sets of words, each as one text; `right`: what to answer."""
+    """`asked`: sets of words, each as one text; `right`: what to answer, in at most four words."""
 
     asked: tuple[str, ...]
     right: tuple[str, ...]
@@ -67,29 +75,39 @@ class Facts:
 
         Args:
             question: as it was asked, in lower case.
-            asked: its words.
+            asked: its words (`words_of`).
             said: all phrases of the answer; empty for silence.
         """
         if not said:
             return "open"
         words = {stem(word) for word in asked}
-        stems = {_stems(phrase) for phrase in said}
-        known = _found(self._facts, words)
         if (total := _sum(question)) is not None:
             known = [_Known((), (total,))]
+        else:
+            known = _asked_for(self._facts, words)
+            exact = max((len(fact.words) for fact in known), default=0)
+            known = [fact for fact in known if len(fact.words) == exact]
+        groups = [] if known else _asked_for(self._groups, words)
+        if not known and not groups:
+            return "open"
+        stems = {_stems(phrase) for phrase in said}
         if known:
-            pinned = max(len(fact.words) for fact in known)  # what is asked more exactly is meant
-            known = [fact for fact in known if len(fact.words) == pinned]
             return "right" if any(text in stems for fact in known for text in fact.right) else "wrong"
         letter = _LETTER.search(question)
-        members = (text for group in _found(self._groups, words) for text in group.right if text in stems)
-        return "member" if any(letter is None or text.startswith(letter[1]) for text in members) else "open"
+        begins = "" if letter is None else letter[1] or letter[2]
+        members = (text for group in groups for text in group.right if text in stems)
+        return "member" if any(text.startswith(begins) for text in members) else "open"
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case; an apostrophe inside a word is dropped, a hyphen parts two."""
+    return _WORD.findall(INNER_APOSTROPHE.sub("", text.lower()))
 
 
 def stem(word: str) -> str:
     """A word without the `s` of a plural or a verb; digits as words."""
     if word in _VALUES:
-        return NUMBERS[_VALUES[word]] if word.isdigit() else word
+        return NUMBERS[_VALUES[word]]
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
@@ -101,8 +119,9 @@ def _by_rarest(facts: Iterable[Fact]) -> Mapping[str, Sequence[_Known]]:
     """The facts under the word of each set that the fewest sets hold: few are looked at for a question."""
     known: list[_Known] = []
     for fact in facts:
-        right = tuple(sys.intern(_stems(text)) for text in fact.right)
-        known += [_Known(tuple({sys.intern(stem(word)) for word in asked.split()}), right) for asked in fact.asked]
+        right = tuple(sys.intern(_stems(" ".join(words_of(text)))) for text in fact.right)
+        sets = ({sys.intern(stem(word)) for word in words_of(asked)} for asked in fact.asked)
+        known += [_Known(tuple(words), right) for words in sets if words]
     holders = Counter(word for one in known for word in one.words)
     places: defaultdict[str, list[_Known]] = defaultdict(list)
     for one in known:
@@ -110,15 +129,18 @@ def _by_rarest(facts: Iterable[Fact]) -> Mapping[str, Sequence[_Known]]:
     return places
 
 
-def _found(places: Mapping[str, Sequence[_Known]], words: set[str]) -> list[_Known]:
-    return [fact for word in words for fact in places.get(word, ()) if words.issuperset(fact.words)]
+def _asked_for(places: Mapping[str, Sequence[_Known]], words: set[str]) -> list[_Known]:
+    return [one for word in words for one in places.get(word, ()) if words.issuperset(one.words)]
 
 
 def _sum(question: str) -> str | None:
-    """What the sum in a question makes, in words; None where there is none, or it makes no number from 0 to 100."""
-    for match in _SUM.finditer(question):
-        first, sign, second = _VALUES.get(match[1]), match[2], _VALUES.get(match[3])
-        if first is not None and second is not None:
-            total = first * second if sign in _TIMES else first - second if sign in _LESS else first + second
-            return NUMBERS[total] if 0 <= total <= 100 else None
-    return None
+    """What the sum of two numbers in a question makes, in words; None where none stands there from 0 to 100."""
+    match = _SUM.search(question)
+    if match is None or match[4]:
+        return None
+    first, second = (_VALUES.get(match[place].replace("-", " ")) for place in (1, 3))
+    if first is None or second is None:
+        return None
+    sign = _SYMBOLS.get(match[2].strip(), match[2].strip())
+    total = first * second if sign in _TIMES else first - second if sign in _LESS else first + second
+    return NUMBERS[total] if 0 <= total <= 100 else None

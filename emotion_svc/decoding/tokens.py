@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from emotion_svc.decoding.comparison import ECHOES, MEANINGS, Comparison, Wordbook
 from emotion_svc.decoding.facts import JUDGEMENTS
-from emotion_svc.decoding.wording import SURENESS, Opinion, Wording
+from emotion_svc.decoding.wording import SURENESS, WORDING_FILE, Opinion, Wording
 from emotion_svc.errors import ModelError
 from emotion_svc.prompt import COMPARISON, WORDING, Prompt
 from emotion_svc.schema import Turn
@@ -25,7 +25,7 @@ turn asks stands at the end of the question, and intent shows at both ends of th
 turns, under 0.5 % are longer anywhere."""
 
 
-_UNREAD: Final = "<|unread|>"
+_UNREAD: Final = "unread"
 MARKS: Final = tuple(
     f"<|{name}|>"
     for name in (
@@ -35,7 +35,7 @@ MARKS: Final = tuple(
         *(f"like_{family}" for family in FAMILIES),
         *(f"or_{family}" for family in FAMILIES),
         *SURENESS,
-        "unread",
+        _UNREAD,
     )
 )
 """The tokens of all parts of comparisons and opinions."""
@@ -49,7 +49,7 @@ def marks_of(comparison: Comparison) -> tuple[str, ...]:
 def marks_of_opinion(opinion: Opinion | None) -> tuple[str, ...]:
     """What the wording suggests, in tokens; None where nobody has read it."""
     if opinion is None:
-        return (_UNREAD,)
+        return (f"<|{_UNREAD}|>",)
     return f"<|like_{opinion.first}|>", f"<|or_{opinion.second}|>", f"<|{opinion.sureness}|>"
 
 
@@ -81,7 +81,7 @@ class TurnTokenizer:
         except Exception as error:  # tokenizers raises bare Exception for anything it cannot read
             raise ModelError(f"'{path}' is no tokenizer file: {error}") from error
         self.system_ids: list[int] = self._own(prompt.system)
-        self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent)
+        self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent / WORDING_FILE)
         self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
         self._mark_ids = {mark: self._own(mark) for mark in MARKS}
 

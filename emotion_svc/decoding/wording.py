@@ -21,6 +21,7 @@ from emotion_svc.errors import ModelError
 from emotion_svc.taxonomy import FAMILIES, Family
 
 WORDING_FILE: Final = "wording.npz"
+_TAKE_ALL: Final = "take all files from one training run (python -m emotion_svc.train)"
 
 Sureness = Literal["sure", "likely", "unsure"]
 SURENESS: Final[tuple[Sureness, ...]] = ("sure", "likely", "unsure")
@@ -64,38 +65,34 @@ class Wording:
         self._bits = weights.shape[0].bit_length() - 1
 
     @classmethod
-    def load(cls, directory: Path) -> "Wording | None":
-        """The voter of a model directory; None where there is none.
+    def load(cls, path: Path) -> "Wording | None":
+        """The voter in a file; None where there is none.
 
         Raises:
             ModelError: the file is no voter.
         """
-        path = directory / WORDING_FILE
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                weights, rarity, scale, bias = (arrays[name] for name in ("weights", "rarity", "scale", "bias"))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in ("weights", "rarity", "scale", "bias")}
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise ModelError(f"'{path}' is no voter ({error}); {_TAKE_ALL}") from error
+        weights, rarity, scale, bias = arrays.values()
         rows, families = weights.shape if weights.ndim == 2 else (0, 0)
-        if (
-            families != len(FAMILIES)
-            or rows < 2
-            or rows & (rows - 1)
-            or weights.dtype != np.int8
-            or rarity.shape != (rows,)
-        ):
+        is_table = weights.dtype == np.int8 and families == len(FAMILIES) and rows > 1 and rows & (rows - 1) == 0
+        if not is_table or rarity.shape != (rows,) or not (scale.shape == bias.shape == (families,)):
+            found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
             raise ModelError(
-                f"'{path}': expected int8 weights for {len(FAMILIES)} families in 2^n rows and as many rarities, found "
-                f"{weights.dtype} {weights.shape} and {rarity.shape}; {_TAKE_ALL}"
+                f"'{path}': expected int8 weights for {len(FAMILIES)} families in 2^n rows, a rarity for each row, a "
+                f"scale and a bias for each family; found {found}; {_TAKE_ALL}"
             )
         return cls(weights, rarity.astype(np.float32), scale, bias)
 
-    def save(self, directory: Path) -> None:
-        """Writes the voter to a model directory."""
+    def save(self, path: Path) -> None:
+        """Writes the voter to a file. Rarity is kept in float16."""
         rarity = self.rarity.astype(np.float16)
-        np.savez(directory / WORDING_FILE, weights=self.weights, rarity=rarity, scale=self.scale, bias=self.bias)
+        np.savez(path, weights=self.weights, rarity=rarity, scale=self.scale, bias=self.bias)
 
     def scores(self, response: str) -> Floats:
         """Log-odds (16,) up to a constant: their softmax are probabilities of the families."""
@@ -140,6 +137,3 @@ def _runs(codes: npt.NDArray[np.uint64], longest: int, salt: int) -> Sequence[np
             run = run[:-1] * _FACTOR + codes[length - 1 :]
         found.append((run + np.uint64(salt + length)) * _FACTOR)
     return found
-
-
-_TAKE_ALL: Final = "take all files from one training run (python -m emotion_svc.train)"

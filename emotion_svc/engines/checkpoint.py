@@ -26,7 +26,7 @@ WINDOW: Final = 1024
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TEXTS: Final = ("*.json", "*.jinja", "*.model", "*.txt")
-"""All files of a model but its weights."""
+"""All files of a model but its weights and those of a voter."""
 
 _FILES: Final = ("*.safetensors", WORDING_FILE, *TEXTS)
 

@@ -59,6 +59,10 @@ class ExerciseMaker:
         self._asker = Asker(knowledge)
         self._reactions = {verdict: list(reactions) for verdict, reactions in knowledge.reactions.items()}
         self._pool: defaultdict[str, list[Reaction]] = defaultdict(list)
+        # What may follow small talk: reactions that name no word of an exercise.
+        self._chat = {
+            verdict: [r for r in reactions if "{" not in r.response] for verdict, reactions in self._reactions.items()
+        }
         self._statements = [r.response for r in responses if r.emotion in _STATES]
         for response in responses:
             if verdict := _SAYS.get(response.emotion):
@@ -66,7 +70,7 @@ class ExerciseMaker:
                 self._pool[verdict].append(row)
 
     def make(self, rng: random.Random, *, late: bool = False) -> Exercise:
-        """One exercise, or small talk that looks like one: about one in six, and `late` in the training one in three.
+        """One exercise, or small talk that looks like one: more of that `late` in the training.
 
         At first the rare right answers have to be learnt; later, that English words alone make no exercise.
         """
@@ -123,17 +127,17 @@ class ExerciseMaker:
         a, b = rng.randrange(1, 10), rng.randrange(1, 10)
         word = rng.choice(self.knowledge.words)
         question = fill(form, a_vi=NUMBERS_VI[a], b_vi=NUMBERS_VI[b], en=word.en)
-        reactions = self._reactions["none"]
+        reactions = self._chat["none"]
         if kind == "no_vi_math":
             answer = self._wrapped(NUMBERS_VI[a + b] if rng.random() < 0.6 else str(rng.randrange(2, 19)), rng)
-            reactions = self._reactions[rng.choice(["right", "wrong", "none"])]
+            reactions = self._chat[rng.choice(["right", "wrong", "none"])]
         elif late and rng.random() < _TALK_IN_ENGLISH:
             answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
         elif kind == "no_invite":
             answer = rng.choice(m[rng.choice(["yes", "no", "chat"])])
         else:
             answer = rng.choice(m["chat"]) if rng.random() < 0.8 else self._wrapped(word.en, rng)
-        reaction = rng.choice([r for r in reactions if "{" not in r.response])
+        reaction = rng.choice(reactions)
         return Exercise(question, answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _after_a_statement(self, rng: random.Random) -> Exercise:
@@ -143,8 +147,7 @@ class ExerciseMaker:
         if rng.random() < _TALK_IN_ENGLISH:
             answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
         pool = self._pool["none"]
-        candidates = pool if pool and rng.random() < 0.5 else self._reactions["none"]
-        reaction = rng.choice([r for r in candidates if "{" not in r.response])
+        reaction = rng.choice(pool if pool and rng.random() < 0.5 else self._chat["none"])
         return Exercise(rng.choice(self._statements), answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _no_english(self, quiz: Quiz, rng: random.Random) -> Exercise:
@@ -152,7 +155,7 @@ class ExerciseMaker:
         right = not quiz.wrong or rng.random() < 0.6
         answer = self._wrapped(rng.choice(quiz.right if right else quiz.wrong), rng)
         verdicts = ["none"] if quiz.kind == "opinion" else ["none", "right" if right else "wrong"]
-        reaction = rng.choice([r for r in self._reactions[rng.choice(verdicts)] if "{" not in r.response])
+        reaction = rng.choice(self._chat[rng.choice(verdicts)])
         return Exercise(quiz.question, answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _wrapped(self, said: str, rng: random.Random) -> str:

@@ -1,18 +1,17 @@
 """The knowledge behind `learn_score`: words that children learn, and the forms in which Pika asks for them."""
 
 import json
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from emotion_svc.data import read_rows
 from emotion_svc.decoding.comparison import Entry, Wordbook
-from emotion_svc.decoding.facts import NUMBERS, Fact
+from emotion_svc.decoding.facts import NUMBERS, Fact, words_of
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 
@@ -46,8 +45,8 @@ class Word(_Line):
 class FactLine(_Line):
     """One line of `train_data/exercises/facts.jsonl`, which is only looked up: as `facts.Fact`."""
 
-    asked: tuple[Text, ...]
-    right: tuple[Text, ...]
+    asked: Annotated[tuple[Text, ...], Field(min_length=1)]
+    right: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 class Form(_Line):
@@ -104,19 +103,30 @@ class Knowledge(NamedTuple):
     facts: list[FactLine]
 
 
-_ORDERS: Final = (
-    ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "monday"),
-    ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
-     "december", "january"),
-    ("spring", "summer", "autumn", "winter", "spring"),
-    tuple("bcdefghijklmnopqrstuvwxyz"),  # "a" is a word
-    NUMBERS[:21],
-)  # fmt: skip
-"""What children are asked to go on with."""
+class _Order(NamedTuple):
+    """What children are asked to go on with; `words` are what one of them is called."""
 
-_WORD: Final = re.compile(r"[^\W_]+")
+    words: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+_ORDERS: Final = (
+    _Order(
+        ("day", "ngày", "thứ"),
+        ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "monday"),
+    ),
+    _Order(
+        ("month", "tháng"),
+        ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+         "december", "january"),
+    ),
+    _Order(("season", "mùa"), ("spring", "summer", "autumn", "winter", "spring")),
+    _Order(("letter", "chữ"), tuple("bcdefghijklmnopqrstuvwxyz")),  # "a" is an article
+    _Order(("number", "số"), NUMBERS[:21]),
+)  # fmt: skip
+
 _EMPTY: Final = frozenset(
-    _WORD.findall(
+    words_of(
         "a an the is are am do does did of in on to with your you we i it its this that can have has and or for me my "
         "what which who how will be one each every there they their from at when where kids something about "
         "là gì con cái nào tiếng anh nói bằng một có mấy loại thứ kind part word thing từ về"
@@ -146,14 +156,15 @@ def wordbook_of(knowledge: Knowledge) -> Wordbook:
 
 def _key(question: str, least: int = 2) -> str:
     """The words that pin a question down; empty where they are fewer than `least`."""
-    words = dict.fromkeys(word for word in _WORD.findall(question.lower()) if word not in _EMPTY)
+    words = dict.fromkeys(word for word in words_of(question) if word not in _EMPTY)
     return " ".join(words) if len(words) >= least else ""
 
 
-def _neighbours(order: Sequence[str]) -> Iterator[Fact]:
-    for before, after in pairwise(order):
-        yield Fact((f"after {before}", f"sau {before}", f"follow {before}"), (after,))
-        yield Fact((f"before {after}", f"trước {after}"), (before,))
+def _neighbours(order: _Order) -> Iterator[Fact]:
+    called = ("come", *order.words)
+    for before, after in pairwise(order.texts):
+        yield Fact(tuple(f"{word} {where} {before}" for word in called for where in ("after", "sau")), (after,))
+        yield Fact(tuple(f"{word} {where} {after}" for word in called for where in ("before", "trước")), (before,))
 
 
 def load_knowledge(train_data: Path) -> Knowledge:

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     """A turn to learn from. `learn_score` is None where it is not known.
 
     `weight` is how much the emotion counts: less for exercises, whose responses come again and again. `fold` is that
-    of the training response in it (`wording.fold_of`); None where it is not trained on.
+    of the text that its response comes from (`wording.fold_of`); None for a turn that is not trained on.
     """
 
     question: str

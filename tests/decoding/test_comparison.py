@@ -112,3 +112,11 @@ def test_the_shipped_wordbook_knows_the_lexicon() -> None:
 )
 def test_the_shipped_wordbook_knows_facts(question: str, answer: str, judgement: str) -> None:
     assert TOKENS.wordbook.compare(question, answer).judgement == judgement
+
+
+def test_no_right_answer_of_the_shipped_facts_is_judged_wrong() -> None:
+    book = TOKENS.wordbook
+    asked = [(words, fact.right[0]) for fact in book.facts for words in fact.asked if len(fact.right[0].split()) < 4]
+    wrong = [pair for pair in asked if book.compare(*pair).judgement == "wrong"]
+    assert len(asked) > 3_000
+    assert len(wrong) < 0.01 * len(asked), wrong  # some sets hold another one

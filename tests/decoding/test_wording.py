@@ -74,14 +74,14 @@ def test_how_sure_an_opinion_is_follows_from_its_probability(odds: float, surene
 
 def test_a_voter_is_read_as_it_was_written(tmp_path: Path) -> None:
     voter = made()
-    voter.save(tmp_path)
-    again = Wording.load(tmp_path)
+    voter.save(tmp_path / WORDING_FILE)
+    again = Wording.load(tmp_path / WORDING_FILE)
     assert again is not None
     assert again.scores("Hôm nay vui ghê") == pytest.approx(voter.scores("Hôm nay vui ghê"), rel=2e-3)  # rarity in fp16
 
 
 def test_without_a_file_nobody_has_read_the_wording(tmp_path: Path) -> None:
-    assert Wording.load(tmp_path) is None
+    assert Wording.load(tmp_path / WORDING_FILE) is None
     assert marks_of_opinion(None) == ("<|unread|>",)
 
 
@@ -91,14 +91,14 @@ def test_a_table_that_is_no_power_of_two_is_refused(tmp_path: Path, rows: int) -
     one = np.zeros(len(FAMILIES), dtype=np.float32)
     np.savez(tmp_path / WORDING_FILE, weights=weights, rarity=rarity, scale=one, bias=one)
     with pytest.raises(ModelError, match="expected int8 weights for 16 families"):
-        Wording.load(tmp_path)
+        Wording.load(tmp_path / WORDING_FILE)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
 def test_a_file_that_is_no_voter_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / WORDING_FILE).write_bytes(content)
     with pytest.raises(ModelError, match="is no voter"):
-        Wording.load(tmp_path)
+        Wording.load(tmp_path / WORDING_FILE)
 
 
 @given(hostile_turns)
@@ -108,4 +108,6 @@ def test_the_model_reads_exactly_the_marks_of_comparison_and_wording(turn: Turn)
     assert TOKENS.wording is not None
     comparison = TOKENS.wordbook.compare(turn.previous_question, turn.previous_answer)
     opinion = TOKENS.wording.opinion(turn.response)
-    assert read == [f"<|{comparison.echo}|>", f"<|{comparison.meaning}|>", *marks_of_opinion(opinion)]
+    assert read == [
+        f"<|{part}|>" for part in (*comparison, f"like_{opinion.first}", f"or_{opinion.second}", opinion.sureness)
+    ]

@@ -10,6 +10,7 @@ from emotion_svc.train.samples import by_fold
 from emotion_svc.train.wording import FOLDS, Voters, fit, fold_of, quantized
 from tests.paths import ROOT
 
+TWO_FAMILIES = fit([("chúc mừng nhé", "happy"), ("buồn quá đi", "sad")] * 20)
 LINES = read_responses(sorted((ROOT / "train_data" / "responses").glob("*.jsonl")))[:1_500]
 
 
@@ -29,17 +30,22 @@ def test_it_knows_the_lines_that_it_was_fitted_on_and_its_doubles_do_not(voters:
     assert seen > 0.99
 
 
-def test_int8_keeps_the_opinions() -> None:
+def test_int8_is_within_half_a_step_of_each_weight() -> None:
     rng = np.random.default_rng(0)
     weights, bias = rng.normal(size=(len(FAMILIES), 1 << 10)), rng.normal(size=len(FAMILIES))
     voter = quantized(weights, np.ones(1 << 10, dtype=np.float32), bias)
     assert np.abs(voter.weights * voter.scale - weights.T).max() <= np.abs(weights).max() / 127 / 2 + 1e-6
 
 
-def test_a_family_without_lines_is_never_the_likeliest() -> None:
-    voter = fit([("chúc mừng nhé", "happy"), ("buồn quá đi", "sad")] * 20)
-    assert voter.opinion("chúc mừng nhé").first == "happy"
-    assert voter.opinion("buồn quá đi").first == "sad"
+@pytest.mark.parametrize("text", ["chúc mừng nhé", "buồn quá đi", "chúc cậu ngủ ngon", "hôm nay buồn ghê", "xyz"])
+def test_a_family_without_lines_is_never_the_likeliest(text: str) -> None:
+    assert TWO_FAMILIES.opinion(text).first == ("sad" if "buồn" in text else "happy") or text == "xyz"
+    assert {TWO_FAMILIES.opinion(text).first, TWO_FAMILIES.opinion(text).second} == {"happy", "sad"}
+
+
+@pytest.mark.parametrize("other", ["giỏi quá", "  GIỎI   quá ", "Giỏi, quá…"])
+def test_the_same_words_in_another_dress_are_in_the_same_fold(other: str) -> None:
+    assert fold_of(other) == fold_of("Giỏi quá!")
 
 
 def test_texts_of_a_fold_are_those_that_its_double_has_not_seen() -> None:
