@@ -32,7 +32,10 @@ UNCALIBRATED: Final = Temperatures()
 
 
 class Calibration(BaseModel):
-    """Temperatures fitted on held-out turns, for exactly the files and the prompt that are named."""
+    """Temperatures fitted on held-out turns, for exactly the files and the prompt that are named.
+
+    `companions` are digests of the files beside the model that its prompt is made with.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +43,7 @@ class Calibration(BaseModel):
     fitted_on: str
     turns: int
     by_digest: dict[str, Temperatures]
+    companions: dict[str, str] = {}
 
     def temperatures(self, file_digest: str, prompt_digest: str) -> Temperatures:
         """The temperatures for one file.
@@ -95,13 +99,20 @@ def load_calibration(directory: Path) -> Calibration | None:
     """The directory's calibration, or None where it has none.
 
     Raises:
-        ModelError: the file is no valid calibration.
+        ModelError: the file is no valid calibration, or is for other companions than those of the directory.
     """
     path = directory / CALIBRATION_FILE
     if not path.exists():
         return None
     try:
-        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+        calibration = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         raise ModelError(f"'{path}': {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+    for name, digest in calibration.companions.items():
+        if (found := digest_of(directory / name)) != digest:
+            raise ModelError(
+                f"{CALIBRATION_FILE} is for a {name} with digest {digest}, but this one has digest {found}; take all "
+                "files from one training run (python -m emotion_svc.train)"
+            )
+    return calibration

@@ -21,9 +21,11 @@ from emotion_svc.errors import PromptError
 from emotion_svc.schema import Turn
 
 VARIABLES: Final = tuple(Turn.model_fields)
-COMPARISON: Final = "comparison"
-"""A further variable for prompts of our own models: how the answer compares with the question
-(`decoding.comparison`), in tokens that only our tokenizer has."""
+COMPARISON, WORDING = "comparison", "wording"
+"""Further variables for prompts of our own models, in tokens that only our tokenizer has: how the answer compares with
+the question (`decoding.comparison`), and what the response's wording suggests (`decoding.wording`)."""
+
+_OURS: Final = frozenset({COMPARISON, WORDING})
 
 
 class Segment(NamedTuple):
@@ -66,16 +68,16 @@ class Prompt(BaseModel):
         used = set(template.get_identifiers())
         if missing := [name for name in VARIABLES if name not in used]:
             raise ValueError(f"lacks the variable {', '.join('$' + name for name in missing)}")
-        if unknown := sorted(used - {*VARIABLES, COMPARISON}):
+        if unknown := sorted(used - {*VARIABLES, *_OURS}):
             raise ValueError(
                 f"has the unknown variable {', '.join('$' + name for name in unknown)}; known: {', '.join(VARIABLES)}"
             )
         return text
 
     @model_validator(mode="after")
-    def _only_our_own_models_are_shown_the_comparison(self) -> Self:
-        if self.style == "chat" and COMPARISON in Template(self.user).get_identifiers():
-            raise ValueError(f"user: ${COMPARISON} is for the style 'completion'; a chat model has no tokens for it")
+    def _only_our_own_models_are_shown_marks(self) -> Self:
+        if self.style == "chat" and (ours := sorted(_OURS.intersection(Template(self.user).get_identifiers()))):
+            raise ValueError(f"user: ${ours[0]} is for the style 'completion'; a chat model has no tokens for it")
         return self
 
     @property
@@ -99,7 +101,7 @@ class Prompt(BaseModel):
         return tuple(piece for piece in pieces if piece.text or piece.variable)
 
     def user_segments(self, turn: Turn) -> list[Segment]:
-        """The user text with every field of the turn as a segment of its own; that of the comparison stays empty."""
+        """The user text with every field of the turn as a segment of its own; those of marks stay empty."""
         return [
             Segment(getattr(turn, piece.variable), piece.variable) if piece.variable in VARIABLES else piece
             for piece in self.pieces

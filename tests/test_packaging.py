@@ -32,6 +32,7 @@ CARRIED: Final = (
     "emotion_svc/model/model.safetensors",
     "emotion_svc/model/tokenizer.json",
     "emotion_svc/model/wordbook.json",
+    "emotion_svc/model/wording.npz",
 )
 
 HEAVY: Final = {

@@ -115,8 +115,8 @@ def test_a_field_cannot_begin_a_line_of_its_own(turn: Turn) -> None:
 def test_no_field_becomes_a_mark_a_label_or_a_piece_of_the_answer(turn: Turn) -> None:
     tokens = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
     added = tokens.tokenizer.get_added_tokens_decoder()
-    comparison = tokens.wordbook.compare(turn.previous_question, turn.previous_answer)
-    expected = ["<|question|>", "<|answer|>", f"<|{comparison.echo}|>", f"<|{comparison.meaning}|>", "<|response|>"]
+    marks = tokens.marks(turn)
+    expected = ["<|question|>", "<|answer|>", *marks["comparison"], "<|response|>", *marks["wording"]]
     ids = [token_id for token_id in tokens.encode(turn).ids if token_id in added]
     assert [tokens.tokenizer.id_to_token(token_id) for token_id in ids] == expected
 
@@ -133,9 +133,10 @@ def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
         load_prompt(write(tmp_path / "test.toml", user=GOOD["user"].replace("Q:", "$answer")))
 
 
-def test_a_chat_prompt_cannot_show_the_comparison_which_takes_tokens_of_our_own(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"\$comparison is for the style 'completion'"):
-        load_prompt(write(tmp_path / "test.toml", style='"chat"', user=GOOD["user"].replace("Q:", "$comparison")))
+@pytest.mark.parametrize("variable", ["comparison", "wording"])
+def test_a_chat_prompt_cannot_show_marks_which_are_tokens_of_our_own(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(PromptError, match=rf"\${variable} is for the style 'completion'"):
+        load_prompt(write(tmp_path / "test.toml", style='"chat"', user=GOOD["user"].replace("Q:", f"${variable}")))
 
 
 def test_a_dollar_sign_that_begins_no_variable_is_refused(tmp_path: Path) -> None:

@@ -1,33 +1,32 @@
-"""How a child's answer compares with the question, in two marks that the shipped model reads.
+"""How a child's answer compares with the question, in three marks that the shipped model reads.
 
 Whether "crayon" repeats "Say 'crayon'.", whether "s u n" spells *sun*, whether *monkey* is in the wordbook under "con
-khỉ": code sees it in microseconds, while a small decoder needs far more turns than there are to learn to compare at
-all (docs/log.md). The marks are hints and decide nothing: a response that gives a verdict, another meaning, a word
-that the book does not have, all that is the model's to weigh.
+khỉ", whether a spider has *eight* legs: code sees it in microseconds, while a small decoder needs far more turns than
+there are to learn to compare at all (docs/log.md). The marks are hints and decide nothing: a response that gives a
+verdict, another meaning, a word that the book does not have, all that is the model's to weigh.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from emotion_svc.decoding.facts import INNER_APOSTROPHE, Fact, Facts, Judgement, words_of
 from emotion_svc.errors import ModelError
 
 WORDBOOK_FILE: Final = "wordbook.json"
 
 Echo = Literal["repeated", "spelled", "misspelled", "part", "within", "new", "silent"]
-Meaning = Literal["means", "form", "sounds", "another", "unknown"]
+Meaning = Literal["means", "translated", "form", "sounds", "another", "unknown"]
 ECHOES: Final[tuple[Echo, ...]] = ("repeated", "spelled", "misspelled", "part", "within", "new", "silent")
-MEANINGS: Final[tuple[Meaning, ...]] = ("means", "form", "sounds", "another", "unknown")
+MEANINGS: Final[tuple[Meaning, ...]] = ("means", "translated", "form", "sounds", "another", "unknown")
 
 _LONGEST: Final = 4
 """Words of the longest phrase that is looked up."""
 
-_INNER_APOSTROPHE: Final = re.compile(r"(?<=\w)['’](?=\w)")
-_WORD: Final = re.compile(r"[^\W_]+")
 _QUOTED: Final = re.compile("['‘’\"“”«»]([^'‘’\"“”«»]{1,120})['‘’\"“”«»]")
 
 
@@ -41,17 +40,24 @@ class Entry(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`echo` compares the words themselves, `meaning` looks them up."""
+    """`echo` compares the words themselves, `meaning` looks them up, `judgement` asks the facts."""
 
     echo: Echo
     meaning: Meaning
+    judgement: Judgement
 
 
 class Wordbook:
-    """English words that children learn, with their meanings; may be empty."""
+    """English words that children learn, with their meanings, and what else they are asked; may be empty.
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.entries = tuple(entries)
+    Args:
+        entries: the words.
+        facts: questions with right answers.
+        groups: what can be asked to be named, with what belongs to it.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = (), facts: Iterable[Fact] = (), groups: Iterable[Fact] = ()) -> None:
+        self.entries, self.facts, self.groups = tuple(entries), tuple(facts), tuple(groups)
 
     @classmethod
     def load(cls, directory: Path) -> "Wordbook":
@@ -64,50 +70,70 @@ class Wordbook:
         if not path.exists():
             return cls()
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            return cls(Entry(row["en"], tuple(row["vi"]), tuple(row["said"]), tuple(row["forms"])) for row in rows)
+            book = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                (Entry(en, tuple(vi), tuple(said), tuple(forms)) for en, vi, said, forms in book["words"]),
+                *([Fact(tuple(asked), tuple(right)) for asked, right in book[kind]] for kind in ("facts", "groups")),
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(
-                f"'{path}' is no wordbook: expected a list of objects with en, vi, said and forms; take all files "
-                "from one training run (python -m emotion_svc.train)"
+                f"'{path}' is no wordbook: expected lists of words, facts and groups; take all files from one training "
+                "run (python -m emotion_svc.train)"
             ) from error
 
     def save(self, directory: Path) -> None:
         """Writes the wordbook to a model directory."""
-        rows = [json.dumps(entry._asdict(), ensure_ascii=False) for entry in self.entries]
-        (directory / WORDBOOK_FILE).write_text("[\n" + ",\n".join(rows) + "\n]\n", encoding="utf-8")
+        lists = [
+            f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]"
+            for name, rows in (("words", self.entries), ("facts", self.facts), ("groups", self.groups))
+        ]
+        (directory / WORDBOOK_FILE).write_text("{" + ",\n".join(lists) + "}\n", encoding="utf-8")
 
     def compare(self, question: str, answer: str) -> Comparison:
         """How the answer compares with the question. Both are normalized (`text.normalize`); case does not matter."""
-        asked, said = _words(question), _words(answer)
-        return Comparison(_echo(question, asked, said), self._meaning(asked, said))
+        asked, said = words_of(question), words_of(answer)
+        asked_phrases, said_phrases = _phrases(asked), _phrases(said)
+        echo, meaning = _echo(question, asked, said), self._meaning(asked_phrases, said_phrases)
+        judgement = self._judge(question, asked, said_phrases)
+        if judgement == "wrong" and (echo in ("repeated", "spelled") or meaning not in ("another", "unknown")):
+            judgement = "open"  # something else was asked
+        return Comparison(echo, meaning, judgement)
+
+    def _judge(self, question: str, asked: Sequence[str], said: Set[str]) -> Judgement:
+        heard = {self.entries[number].en for number in _found(self._by_ear, said)}
+        judgement = self._facts.judge(question.lower(), asked, said | heard)
+        # Words that nobody knows may be a right one as it was heard.
+        return "open" if judgement == "wrong" and not (heard or _found(self._english, said)) else judgement
 
     @cached_property
-    def _english(self) -> Mapping[str, frozenset[int]]:
+    def _facts(self) -> Facts:
+        return Facts(self.facts, self.groups)
+
+    @cached_property
+    def _english(self) -> Mapping[str, tuple[int, ...]]:
         return _places((entry.en, number) for number, entry in enumerate(self.entries))
 
     @cached_property
-    def _by_ear(self) -> Mapping[str, frozenset[int]]:
+    def _by_ear(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.said)
 
     @cached_property
-    def _vietnamese(self) -> Mapping[str, frozenset[int]]:
+    def _vietnamese(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.vi)
 
     @cached_property
-    def _derived(self) -> Mapping[str, frozenset[int]]:
+    def _derived(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.forms)
 
-    def _meaning(self, asked: Sequence[str], said: Sequence[str]) -> Meaning:
-        if not self.entries or not said:
+    def _meaning(self, asked_phrases: Set[str], said_phrases: Set[str]) -> Meaning:
+        if not self.entries or not said_phrases:
             return "unknown"
-        asked_phrases, said_phrases = _phrases(asked), _phrases(said)
         asked_english, said_english = _found(self._english, asked_phrases), _found(self._english, said_phrases)
         by_ear = _found(self._by_ear, said_phrases)
         if _found(self._vietnamese, asked_phrases) & (said_english | by_ear):
             return "means"
         if asked_english & _found(self._vietnamese, said_phrases):
-            return "means"
+            return "translated"
         if asked_english & _found(self._derived, said_phrases):
             return "form"
         if asked_english & by_ear:
@@ -118,10 +144,10 @@ class Wordbook:
 def _echo(question: str, asked: Sequence[str], said: Sequence[str]) -> Echo:
     if not said:
         return "silent"
-    smooth = _INNER_APOSTROPHE.sub("", question)
-    named = [_words(text) for text in _QUOTED.findall(smooth)]
+    smooth = INNER_APOSTROPHE.sub("", question)
+    named = [words_of(text) for text in _QUOTED.findall(smooth)]
     if ":" in smooth:
-        named.append(_words(smooth.rsplit(":", 1)[1]))
+        named.append(words_of(smooth.rsplit(":", 1)[1]))
     named = [words for words in named if words]
     whole = f" {' '.join(said)} "
     if any(f" {' '.join(words)} " in whole for words in named):
@@ -131,10 +157,6 @@ def _echo(question: str, asked: Sequence[str], said: Sequence[str]) -> Echo:
     if set(said) <= set(asked):
         return "within"
     return "part" if any(set(words) & set(said) for words in named) else "new"
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(_INNER_APOSTROPHE.sub("", text.lower()))
 
 
 def _letters(words: Sequence[str]) -> str:
@@ -154,12 +176,12 @@ def _phrases(words: Sequence[str]) -> set[str]:
     }
 
 
-def _places(pairs: Iterable[tuple[str, int]]) -> Mapping[str, frozenset[int]]:
+def _places(pairs: Iterable[tuple[str, int]]) -> Mapping[str, tuple[int, ...]]:
     places: defaultdict[str, set[int]] = defaultdict(set)
     for text, number in pairs:
-        places[" ".join(_words(text))].add(number)
-    return {phrase: frozenset(numbers) for phrase, numbers in places.items()}
+        places[" ".join(words_of(text))].add(number)
+    return {phrase: tuple(numbers) for phrase, numbers in places.items()}
 
 
-def _found(places: Mapping[str, frozenset[int]], phrases: Iterable[str]) -> set[int]:
+def _found(places: Mapping[str, tuple[int, ...]], phrases: Iterable[str]) -> set[int]:
     return {number for phrase in phrases if phrase in places for number in places[phrase]}

@@ -12,9 +12,12 @@ from typing import Final, NamedTuple
 from tokenizers import Tokenizer
 
 from emotion_svc.decoding.comparison import ECHOES, MEANINGS, Comparison, Wordbook
+from emotion_svc.decoding.facts import JUDGEMENTS
+from emotion_svc.decoding.wording import SURENESS, WORDING_FILE, Opinion, Wording
 from emotion_svc.errors import ModelError
-from emotion_svc.prompt import COMPARISON, Prompt
+from emotion_svc.prompt import COMPARISON, WORDING, Prompt
 from emotion_svc.schema import Turn
+from emotion_svc.taxonomy import FAMILIES
 
 FIELD_TOKENS: Final = {"previous_question": 80, "previous_answer": 64, "response": 160}
 """The most tokens that a field keeps. Of a longer one, start and end are kept and the middle is cut: what a
@@ -22,8 +25,32 @@ turn asks stands at the end of the question, and intent shows at both ends of th
 turns, under 0.5 % are longer anywhere."""
 
 
-MARK_OF: Final = {name: f"<|{name}|>" for name in (*ECHOES, *MEANINGS)}
-"""The token of each part of a comparison."""
+_UNREAD: Final = "unread"
+MARKS: Final = tuple(
+    f"<|{name}|>"
+    for name in (
+        *ECHOES,
+        *MEANINGS,
+        *JUDGEMENTS,
+        *(f"like_{family}" for family in FAMILIES),
+        *(f"or_{family}" for family in FAMILIES),
+        *SURENESS,
+        _UNREAD,
+    )
+)
+"""The tokens of all parts of comparisons and opinions."""
+
+
+def marks_of(comparison: Comparison) -> tuple[str, ...]:
+    """A comparison in tokens."""
+    return tuple(f"<|{part}|>" for part in comparison)
+
+
+def marks_of_opinion(opinion: Opinion | None) -> tuple[str, ...]:
+    """What the wording suggests, in tokens; None where nobody has read it."""
+    if opinion is None:
+        return (f"<|{_UNREAD}|>",)
+    return f"<|like_{opinion.first}|>", f"<|or_{opinion.second}|>", f"<|{opinion.sureness}|>"
 
 
 class Encoded(NamedTuple):
@@ -36,8 +63,8 @@ class Encoded(NamedTuple):
 class TurnTokenizer:
     """Turns to token ids for one tokenizer file and one prompt.
 
-    Where the prompt shows the comparison of answer and question, it is made with the `wordbook.json` beside the
-    tokenizer.
+    Where the prompt shows the comparison of answer and question, or what the wording suggests, it is made with the
+    `wordbook.json` and the `wording.npz` beside the tokenizer.
 
     Raises:
         ModelError: the file is missing or is no tokenizer.
@@ -54,9 +81,9 @@ class TurnTokenizer:
         except Exception as error:  # tokenizers raises bare Exception for anything it cannot read
             raise ModelError(f"'{path}' is no tokenizer file: {error}") from error
         self.system_ids: list[int] = self._own(prompt.system)
-        self.wordbook = Wordbook.load(path.parent)
+        self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent / WORDING_FILE)
         self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
-        self._mark_ids = {name: self._own(mark) for name, mark in MARK_OF.items()}
+        self._mark_ids = {mark: self._own(mark) for mark in MARKS}
 
     def field_ids(self, text: str) -> list[int]:
         """The tokens of one field, uncut."""
@@ -69,17 +96,24 @@ class TurnTokenizer:
         for name, limit in FIELD_TOKENS.items():
             fields[name], was_cut = cut(self.field_ids(getattr(turn, name)), limit)
             truncated |= was_cut
-        comparison = self.wordbook.compare(turn.previous_question, turn.previous_answer)
-        return Encoded(self.assemble(fields, comparison), truncated)
+        return Encoded(self.assemble(fields, self.marks(turn)), truncated)
 
-    def assemble(self, fields: Mapping[str, Sequence[int]], comparison: Comparison) -> list[int]:
-        """The user text of the prompt around the tokens of the fields, with the comparison where it is shown."""
+    def marks(self, turn: Turn) -> dict[str, tuple[str, ...]]:
+        """What code tells the model about the turn, in tokens, by the prompt's variable for it."""
+        comparison = self.wordbook.compare(turn.previous_question, turn.previous_answer)
+        opinion = None if self.wording is None else self.wording.opinion(turn.response)
+        return {COMPARISON: marks_of(comparison), WORDING: marks_of_opinion(opinion)}
+
+    def assemble(self, fields: Mapping[str, Sequence[int]], marks: Mapping[str, Sequence[str]]) -> list[int]:
+        """The user text of the prompt around the tokens of the fields, with the marks that it shows."""
         ids: list[int] = []
         for variable, own in self._plan:
             ids += own
-            if variable == COMPARISON:
-                ids += [*self._mark_ids[comparison.echo], *self._mark_ids[comparison.meaning]]
-            elif variable is not None:
+            if variable is None:
+                continue
+            if variable in marks:
+                ids += [token_id for mark in marks[variable] for token_id in self._mark_ids[mark]]
+            else:
                 ids += fields[variable]
         return ids
 

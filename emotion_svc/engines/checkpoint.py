@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from emotion_svc.decoding.choice import VariantPolicy
 from emotion_svc.decoding.spelling import Question, Spelling
 from emotion_svc.decoding.tokens import Encoded, TurnTokenizer
+from emotion_svc.decoding.wording import WORDING_FILE
 from emotion_svc.engines.chat_tokens import ChatTokenizer
 from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import UNCALIBRATED, Temperatures, digest_of, load_calibration, model_name
@@ -25,9 +26,9 @@ WINDOW: Final = 1024
 
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TEXTS: Final = ("*.json", "*.jinja", "*.model", "*.txt")
-"""All files of a model but its weights."""
+"""All files of a model but its weights and those of a voter."""
 
-_FILES: Final = ("*.safetensors", *TEXTS)
+_FILES: Final = ("*.safetensors", WORDING_FILE, *TEXTS)
 
 
 class Checkpoint(NamedTuple):

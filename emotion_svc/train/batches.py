@@ -1,16 +1,17 @@
 """Samples to tensors: prompt, answer, and what is to be learnt at the answer's positions."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_svc.decoding.comparison import Comparison
 from emotion_svc.decoding.slots import Slots
-from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut
+from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut, marks_of, marks_of_opinion
+from emotion_svc.decoding.wording import Opinion
+from emotion_svc.prompt import COMPARISON, WORDING
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 from emotion_svc.train.bpe_dropout import SeededBpe
 from emotion_svc.train.config import AugmentConfig
@@ -35,20 +36,33 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device) for tensor in self))
 
 
-class Batcher:
-    """Makes batches of samples of like length, so that little is padded."""
+Reader = Callable[[str, int | None], Opinion]
+"""What the wording of a response suggests to somebody who has not seen the training responses of this fold."""
 
-    def __init__(self, tokens: TurnTokenizer, slots: Slots, *, label_noise: float) -> None:
-        self._tokens, self._slots, self._label_noise = tokens, slots, label_noise
+
+class Batcher:
+    """Makes batches of samples of like length, so that little is padded.
+
+    Args:
+        tokens: makes tokens of turns.
+        slots: the answer's tokens.
+        reader: reads the wording of each response.
+        label_noise: how often learn_score is asked behind a random label.
+    """
+
+    def __init__(self, tokens: TurnTokenizer, slots: Slots, reader: Reader, *, label_noise: float) -> None:
+        self._tokens, self._slots, self._reader, self._label_noise = tokens, slots, reader, label_noise
         self._bpe = SeededBpe(tokens.field_tokenizer)
 
     def encode(
-        self, samples: Sequence[Sample], bpe_dropout: float, rng: random.Random, forget: float = 0.0
+        self, samples: Sequence[Sample], rng: random.Random, augment: AugmentConfig | None = None
     ) -> list[list[int]]:
-        """The prompt of each sample up to the forced opening, with `bpe_dropout` on the fields' pieces.
+        """The prompt of each sample up to the forced opening.
 
-        With probability `forget` the wordbook does not know a sample's words: the model must know some by itself.
+        With `augment`, pieces of the fields fall apart, and sometimes the wordbook does not know a sample's words, or
+        nobody has read its wording: the model must know some by itself.
         """
+        bpe_dropout = augment.bpe_dropout if augment else 0.0
         columns = {
             name: [
                 cut(ids, limit)[0] for ids in self._bpe.encode([getattr(s, short) for s in samples], bpe_dropout, rng)
@@ -60,23 +74,27 @@ class Batcher:
             [
                 *system,
                 *self._tokens.assemble(
-                    {name: ids[n] for name, ids in columns.items()}, self._compared(sample, forget, rng)
+                    {name: ids[n] for name, ids in columns.items()}, self._marks(sample, augment, rng)
                 ),
                 opening,
             ]
             for n, sample in enumerate(samples)
         ]
 
-    def _compared(self, sample: Sample, forget: float, rng: random.Random) -> Comparison:
+    def _marks(self, sample: Sample, augment: AugmentConfig | None, rng: random.Random) -> dict[str, tuple[str, ...]]:
         comparison = self._tokens.wordbook.compare(sample.question, sample.answer)
-        return comparison._replace(meaning="unknown") if forget and rng.random() < forget else comparison
+        if augment and rng.random() < augment.unknown_word:
+            comparison = comparison._replace(meaning="unknown", judgement="open")
+        is_read = augment is None or rng.random() >= augment.unread
+        opinion = self._reader(sample.response, sample.fold) if is_read else None
+        return {COMPARISON: marks_of(comparison), WORDING: marks_of_opinion(opinion)}
 
     def batches(
         self, samples: Sequence[Sample], size: int, augment: AugmentConfig, rng: np.random.Generator
     ) -> Iterator[Batch]:
         """All samples once, in batches of like length, the batches in random order."""
         own_rng = random.Random(int(rng.integers(2**63)))
-        prompts = self.encode(samples, augment.bpe_dropout, own_rng, augment.unknown_word)
+        prompts = self.encode(samples, own_rng, augment)
         for group in like_lengths([len(prompt) for prompt in prompts], size, rng):
             yield self.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 

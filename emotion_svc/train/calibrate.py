@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from emotion_svc.decoding.comparison import WORDBOOK_FILE
 from emotion_svc.decoding.posterior import Floats, family_posterior, softmax
 from emotion_svc.decoding.slots import Slots
+from emotion_svc.decoding.wording import WORDING_FILE
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.modeldir import (
     CALIBRATION_FILE,
@@ -42,8 +44,13 @@ def calibrate(directory: Path, slots: Slots, examples: Sequence[Example], fitted
     finally:
         exact.unlink()
     prompt = prompt_for(EmbeddedModel(directory, temperatures=UNCALIBRATED).name)
+    companions = [directory / name for name in (WORDBOOK_FILE, WORDING_FILE)]
     calibration = Calibration(
-        prompt_digest=prompt.digest, fitted_on=fitted_on, turns=len(examples), by_digest=by_digest
+        prompt_digest=prompt.digest,
+        fitted_on=fitted_on,
+        turns=len(examples),
+        by_digest=by_digest,
+        companions={path.name: digest_of(path) for path in companions if path.exists()},
     )
     (directory / CALIBRATION_FILE).write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return calibration

@@ -23,8 +23,9 @@ A Llama-architecture decoder ({parameters:.1f}M parameters, {layers} layers, {vo
 between the robot Pika and a child, which face Pika wears and whether the child just got an English exercise right:
 `{{"emotion":"playful","learn_score":false}}`. Its tokenizer writes the answer in four tokens, two of them forced.
 
-Behind the child's answer the prompt (`prompts/pika.toml`) shows two marks that say how it compares with the question
-(repeated, spelled, a meaning in `wordbook.json`, …): they are made by code, so ask this model through emotion_svc,
+Behind the child's answer the prompt (`prompts/pika.toml`) shows three marks that say how it compares with the question
+(repeated, spelled, a meaning or a fact in `wordbook.json`, …), and behind the response three that say what its wording
+suggests (`wording.npz`, a linear voter over n-grams): they are made by code, so ask this model through emotion_svc,
 whose engines make them alike, and not by a prompt of your own.
 
 ## Intended use

@@ -49,6 +49,7 @@ class AugmentConfig(_Section):
     no_final_punctuation: Share = 0.2
     borrowed_context: Share = 0.6
     unknown_word: Share = 0.3
+    unread: Share = 0.3
 
 
 class ModelConfig(_Section):

@@ -15,12 +15,12 @@ from emotion_svc.taxonomy import Family
 from emotion_svc.train.asking import NUMBERS_VI, Asked, Asker, fill
 from emotion_svc.train.lexicon import Knowledge, Quiz, Reaction
 
-_EARLY_TALK: Final = 0.16
-_LATE_TALK: Final = 0.35
-_LATE_ENGLISH: Final = 0.5
-_LATE_STATEMENTS: Final = 0.6
-"""Shares: of small talk among exercises, early and late; late, of answers in English to it, and of statements that ask
-for nothing."""
+_EARLY_TALK: Final = 0.2
+_LATE_TALK: Final = 0.3
+_TALK_IN_ENGLISH: Final = 0.5
+_STATEMENTS: Final = 0.5
+"""Shares: of small talk among exercises, early and late; of answers in English to it, and of statements that ask for
+nothing among it."""
 
 _NO_EXERCISE: Final = {
     "no_vi_math": 2, "no_opinion_en": 4, "no_talk": 8, "no_riddle_vi": 2, "no_invite": 3, "fact_vi": 4, "opinion": 4,
@@ -59,6 +59,10 @@ class ExerciseMaker:
         self._asker = Asker(knowledge)
         self._reactions = {verdict: list(reactions) for verdict, reactions in knowledge.reactions.items()}
         self._pool: defaultdict[str, list[Reaction]] = defaultdict(list)
+        # What may follow small talk: reactions that name no word of an exercise.
+        self._chat = {
+            verdict: [r for r in reactions if "{" not in r.response] for verdict, reactions in self._reactions.items()
+        }
         self._statements = [r.response for r in responses if r.emotion in _STATES]
         for response in responses:
             if verdict := _SAYS.get(response.emotion):
@@ -66,7 +70,7 @@ class ExerciseMaker:
                 self._pool[verdict].append(row)
 
     def make(self, rng: random.Random, *, late: bool = False) -> Exercise:
-        """One exercise, or small talk that looks like one: about one in six, and `late` in the training one in three.
+        """One exercise, or small talk that looks like one: more of that `late` in the training.
 
         At first the rare right answers have to be learnt; later, that English words alone make no exercise.
         """
@@ -114,7 +118,7 @@ class ExerciseMaker:
         return Exercise(asked.question, answer, response, {reaction.emotion: 1.0}, float(score))
 
     def _no_exercise(self, rng: random.Random, *, late: bool) -> Exercise:
-        if late and self._statements and rng.random() < _LATE_STATEMENTS:
+        if self._statements and rng.random() < _STATEMENTS:
             return self._after_a_statement(rng)
         kind = rng.choices([*_NO_EXERCISE], [*_NO_EXERCISE.values()])[0]
         if kind in ("fact_vi", "opinion"):
@@ -123,26 +127,27 @@ class ExerciseMaker:
         a, b = rng.randrange(1, 10), rng.randrange(1, 10)
         word = rng.choice(self.knowledge.words)
         question = fill(form, a_vi=NUMBERS_VI[a], b_vi=NUMBERS_VI[b], en=word.en)
-        reactions = self._reactions["none"]
+        reactions = self._chat["none"]
         if kind == "no_vi_math":
             answer = self._wrapped(NUMBERS_VI[a + b] if rng.random() < 0.6 else str(rng.randrange(2, 19)), rng)
-            reactions = self._reactions[rng.choice(["right", "wrong", "none"])]
-        elif late and rng.random() < _LATE_ENGLISH:
+            reactions = self._chat[rng.choice(["right", "wrong", "none"])]
+        elif late and rng.random() < _TALK_IN_ENGLISH:
             answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
         elif kind == "no_invite":
             answer = rng.choice(m[rng.choice(["yes", "no", "chat"])])
         else:
             answer = rng.choice(m["chat"]) if rng.random() < 0.8 else self._wrapped(word.en, rng)
-        reaction = rng.choice([r for r in reactions if "{" not in r.response])
+        reaction = rng.choice(reactions)
         return Exercise(question, answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _after_a_statement(self, rng: random.Random) -> Exercise:
         """Pika said something and asked for nothing; whatever the child says, in whatever language, is no exercise."""
         word, m = rng.choice(self.knowledge.words), self.knowledge.manners
         answer = rng.choice(m["chat"])
-        if rng.random() < _LATE_ENGLISH:
+        if rng.random() < _TALK_IN_ENGLISH:
             answer = self._wrapped(rng.choice([word.en, _part(word.sentence[0], rng)]), rng)
-        reaction = rng.choice([r for r in self._reactions["none"] if "{" not in r.response])
+        pool = self._pool["none"]
+        reaction = rng.choice(pool if pool and rng.random() < 0.5 else self._chat["none"])
         return Exercise(rng.choice(self._statements), answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _no_english(self, quiz: Quiz, rng: random.Random) -> Exercise:
@@ -150,7 +155,7 @@ class ExerciseMaker:
         right = not quiz.wrong or rng.random() < 0.6
         answer = self._wrapped(rng.choice(quiz.right if right else quiz.wrong), rng)
         verdicts = ["none"] if quiz.kind == "opinion" else ["none", "right" if right else "wrong"]
-        reaction = rng.choice([r for r in self._reactions[rng.choice(verdicts)] if "{" not in r.response])
+        reaction = rng.choice(self._chat[rng.choice(verdicts)])
         return Exercise(quiz.question, answer, reaction.response, {reaction.emotion: 1.0}, 0.0)
 
     def _wrapped(self, said: str, rng: random.Random) -> str:
@@ -159,7 +164,7 @@ class ExerciseMaker:
             return said
         if draw < 0.52:  # the child goes on about something else
             return f"{said} {rng.choice(m['offtopic'])}"
-        return fill(rng.choice(m["injected"] if draw > 0.96 else m["wrap"]), x=said)
+        return fill(rng.choice(m["injected"] if draw > 0.93 else m["wrap"]), x=said)
 
 
 def _case(text: str, rng: random.Random) -> str:

@@ -2,14 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from emotion_svc.data import read_rows
 from emotion_svc.decoding.comparison import Entry, Wordbook
+from emotion_svc.decoding.facts import NUMBERS, Fact, words_of
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 
@@ -38,6 +40,13 @@ class Word(_Line):
     opposite: Text | None
     clue: Text | None
     sentence: tuple[Text, Text]
+
+
+class FactLine(_Line):
+    """One line of `train_data/exercises/facts.jsonl`, which is only looked up: as `facts.Fact`."""
+
+    asked: Annotated[tuple[Text, ...], Field(min_length=1)]
+    right: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 class Form(_Line):
@@ -91,14 +100,71 @@ class Knowledge(NamedTuple):
     reactions: dict[str, list[Reaction]]
     categories: dict[str, Category]
     quiz: dict[str, list[Quiz]]
+    facts: list[FactLine]
 
 
-def wordbook_of(words: Iterable[Word]) -> Wordbook:
-    """What goes with the model of the lexicon."""
-    return Wordbook(
-        Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
-        for w in words
+class _Order(NamedTuple):
+    """What children are asked to go on with; `words` are what one of them is called."""
+
+    words: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+_ORDERS: Final = (
+    _Order(
+        ("day", "ngày", "thứ"),
+        ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "monday"),
+    ),
+    _Order(
+        ("month", "tháng"),
+        ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+         "december", "january"),
+    ),
+    _Order(("season", "mùa"), ("spring", "summer", "autumn", "winter", "spring")),
+    _Order(("letter", "chữ"), tuple("bcdefghijklmnopqrstuvwxyz")),  # "a" is an article
+    _Order(("number", "số"), NUMBERS[:21]),
+)  # fmt: skip
+
+_EMPTY: Final = frozenset(
+    words_of(
+        "a an the is are am do does did of in on to with your you we i it its this that can have has and or for me my "
+        "what which who how will be one each every there they their from at when where kids something about "
+        "là gì con cái nào tiếng anh nói bằng một có mấy loại thứ kind part word thing từ về"
     )
+)
+"""Words that pin no fact down."""
+
+
+def wordbook_of(knowledge: Knowledge) -> Wordbook:
+    """What goes with the model: the words, and facts: written ones, the quiz, what follows from an order."""
+    entries = [
+        Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
+        for w in knowledge.words
+    ]
+    facts = [Fact(line.asked, line.right) for line in knowledge.facts]
+    asked = [(quiz.question, quiz.right) for quiz in knowledge.quiz.get("fact_en", ())]
+    asked += [(word.clue, (word.en,)) for word in knowledge.words if word.clue]
+    facts += [Fact((key,), right) for question, right in asked if (key := _key(question))]
+    facts += [fact for order in _ORDERS for fact in _neighbours(order)]
+    groups = []
+    for name, category in knowledge.categories.items():
+        keys = {key for text in (*category.vi, *category.en) if (key := _key(text, least=1))}
+        members = tuple(word.en for word in knowledge.words if word.category == name)
+        groups.append(Fact(tuple(sorted(keys)), members))
+    return Wordbook(entries, facts, groups)
+
+
+def _key(question: str, least: int = 2) -> str:
+    """The words that pin a question down; empty where they are fewer than `least`."""
+    words = dict.fromkeys(word for word in words_of(question) if word not in _EMPTY)
+    return " ".join(words) if len(words) >= least else ""
+
+
+def _neighbours(order: _Order) -> Iterator[Fact]:
+    called = ("come", *order.words)
+    for before, after in pairwise(order.texts):
+        yield Fact(tuple(f"{word} {where} {before}" for word in called for where in ("after", "sau")), (after,))
+        yield Fact(tuple(f"{word} {where} {after}" for word in called for where in ("before", "trước")), (before,))
 
 
 def load_knowledge(train_data: Path) -> Knowledge:
@@ -129,4 +195,5 @@ def load_knowledge(train_data: Path) -> Knowledge:
         dict(reactions),
         {name: Category.model_validate(entry) for name, entry in categories.items()},
         dict(quiz),
+        read_rows(train_data / "exercises/facts.jsonl", FactLine),
     )

@@ -13,6 +13,7 @@ from emotion_svc.decoding.comparison import WORDBOOK_FILE
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.slots import Slots, find_slots
 from emotion_svc.decoding.tokens import TurnTokenizer
+from emotion_svc.decoding.wording import WORDING_FILE
 from emotion_svc.errors import SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
 from emotion_svc.prompt import prompt_for
@@ -30,6 +31,7 @@ from emotion_svc.train.samples import Corpus, Sample, make_epoch
 from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
 from emotion_svc.train.trainer import Trainer
+from emotion_svc.train.wording import Voters
 
 
 class Lines(NamedTuple):
@@ -85,12 +87,13 @@ class Run:
         index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
         self.slots: Slots = find_slots(self.tokenizer, index)
         self._tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
-        self.batcher = Batcher(self._tokens, self.slots, label_noise=config.optim.label_noise)
+        self.batcher = Batcher(self._tokens, self.slots, self._voters.opinion, label_noise=config.optim.label_noise)
 
     def _begin(self) -> Tokenizer:
-        """The tokenizer: of a run with the same settings that was stopped, else a new one; the old run's state goes."""
+        """Tokenizer and voters: of a run with the same settings that was stopped, else new ones; the old state goes."""
         settings, saved = self._out / "config.json", self._out / "tokenizer.json"
         if settings.exists() and settings.read_text("utf-8") == self.config.model_dump_json(indent=2):
+            self._voters = Voters.load(self._out)
             return Tokenizer.from_file(str(saved))
         self._out.mkdir(parents=True, exist_ok=True)
         for name in (STATE_FILE, LOG_FILE):
@@ -99,7 +102,9 @@ class Run:
         tokenizer.save(str(saved))
         (self._out / WORDBOOK_FILE).unlink(missing_ok=True)
         if self._lines.knowledge:
-            wordbook_of(self._lines.knowledge.words).save(self._out)
+            wordbook_of(self._lines.knowledge).save(self._out)
+        self._voters = Voters(self._lines.turns, self._lines.responses)
+        self._voters.save(self._out)
         settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
         return tokenizer
 
@@ -136,6 +141,7 @@ class Run:
         (directory / CALIBRATION_FILE).unlink(missing_ok=True)  # it is the old files'
         write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
         self._tokens.wordbook.save(directory)
+        self._voters.shipped.save(directory / WORDING_FILE)
         export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
 

@@ -14,12 +14,14 @@ from emotion_svc.taxonomy import FAMILIES, Family
 from emotion_svc.train.config import AugmentConfig, DataConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.teacher import Floats, NgramTeacher
+from emotion_svc.train.wording import fold_of
 
 
 class Sample(NamedTuple):
     """A turn to learn from. `learn_score` is None where it is not known.
 
-    `weight` is how much the emotion counts: less for exercises, whose responses come again and again.
+    `weight` is how much the emotion counts: less for exercises, whose responses come again and again. `fold` is that
+    of the text that its response comes from (`wording.fold_of`); None for a turn that is not trained on.
     """
 
     question: str
@@ -28,6 +30,7 @@ class Sample(NamedTuple):
     emotion: dict[Family, float]
     learn_score: float | None
     weight: float = 1.0
+    fold: int | None = None
 
 
 def gold(emotion: Family, also: Sequence[Family] = ()) -> dict[Family, float]:
@@ -52,25 +55,33 @@ def make_epoch(
     corpus: Corpus, data: DataConfig, augment: AugmentConfig, rng: random.Random, *, late: bool = False
 ) -> list[Sample]:
     """The samples of one epoch, shuffled and varied; `late` in the training, more exercises are none."""
-    samples = [from_turn(turn) for turn in corpus.turns for _ in range(data.turn_repeats)]
+    samples = [
+        from_turn(turn)._replace(fold=fold_of(turn.response)) for turn in corpus.turns for _ in range(data.turn_repeats)
+    ]
     pool = [*corpus.responses, *(ResponseExample(response=t.response, emotion=t.emotion) for t in corpus.turns)]
     teacher = corpus.teacher
     samples += [
-        in_context(response, corpus.turns, augment.borrowed_context, rng)
+        in_context(response, corpus.turns, augment.borrowed_context, rng)._replace(fold=fold_of(response.response))
         for response in corpus.responses * data.response_repeats
     ]
     if teacher is not None:
         samples = taught(samples, teacher.remembered([s.response for s in samples]), data.teacher_share)
+    folds = by_fold([r.response for r in pool])
     for _ in range(data.joined):
-        joined = join(rng.choice(pool), rng.choice(pool))
+        fold = rng.choice(folds)
+        joined = join(pool[rng.choice(fold.places)], pool[rng.choice(fold.places)])
         if joined is not None:
-            samples.append(in_context(joined, corpus.turns, augment.borrowed_context, rng))
+            joined_sample = in_context(joined, corpus.turns, augment.borrowed_context, rng)
+            samples.append(joined_sample._replace(fold=fold.number))
     if corpus.exercises is not None:
-        samples += [Sample(*corpus.exercises.make(rng, late=late), EXERCISE_WEIGHT) for _ in range(data.exercises)]
+        for _ in range(data.exercises):
+            exercise = corpus.exercises.make(rng, late=late)
+            samples.append(Sample(*exercise, EXERCISE_WEIGHT, fold_of(exercise.response)))
     samples = [vary(sample, augment, rng) for sample in samples]
     if teacher is not None:
         said = [*(r.response for r in pool), *(t.previous_question for t in corpus.turns if t.previous_question)]
-        crops = [splice(said, rng) for _ in range(data.crops)]
+        folds = by_fold(said)
+        crops = [splice(said, rng.choice(folds), rng) for _ in range(data.crops)]
         samples += taught(crops, teacher.families([s.response for s in crops]), 1.0)
     rng.shuffle(samples)
     return samples
@@ -79,10 +90,25 @@ def make_epoch(
 EXERCISE_WEIGHT = 0.3
 
 
-def splice(texts: Sequence[str], rng: random.Random) -> Sample:
+class Fold(NamedTuple):
+    """The places of the texts of one fold: what is put together from them is new to the fold's double."""
+
+    number: int
+    places: list[int]
+
+
+def by_fold(texts: Sequence[str]) -> list[Fold]:
+    """The folds of the texts; those that hold none are left out."""
+    places: dict[int, list[int]] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(fold_of(text), []).append(place)
+    return [Fold(number, places[number]) for number in sorted(places)]
+
+
+def splice(texts: Sequence[str], fold: Fold, rng: random.Random) -> Sample:
     """A run of words out of what Pika says, or two such runs one behind the other, for a teacher to judge."""
-    said = " ".join(crop(rng.choice(texts), rng) for _ in range(rng.choice((1, 2))))
-    return Sample("", "", said, {}, None)
+    said = " ".join(crop(texts[rng.choice(fold.places)], rng) for _ in range(rng.choice((1, 2))))
+    return Sample("", "", said, {}, None, fold=fold.number)
 
 
 def crop(text: str, rng: random.Random) -> str:

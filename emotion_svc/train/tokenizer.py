@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from emotion_svc.decoding.language import FORCED_OPENING
-from emotion_svc.decoding.tokens import MARK_OF
+from emotion_svc.decoding.tokens import MARKS as TURN_MARKS
 from emotion_svc.taxonomy import LABELS
 
 PAD, EOS = "<|pad|>", "<|end|>"
-MARKS = ("<|system|>", "<|question|>", "<|answer|>", "<|response|>", *MARK_OF.values())
+MARKS = ("<|system|>", "<|question|>", "<|answer|>", "<|response|>", *TURN_MARKS)
 SKELETON = (FORCED_OPENING, '","learn_score":', "true}", "false}")
 
 

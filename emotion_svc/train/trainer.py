@@ -46,7 +46,7 @@ def predict(model: Decoder, batcher: Batcher, slots: Slots, samples: list[Sample
     model.eval()
     device = model.embed_tokens.weight.device
     rng, families, values = np.random.default_rng(0), [], []
-    prompts = batcher.encode(samples, 0.0, random.Random(0))
+    prompts = batcher.encode(samples, random.Random(0))
     labels = torch.tensor(slots.labels, device=device)
     with torch.inference_mode():
         for start in range(0, len(samples), 64):

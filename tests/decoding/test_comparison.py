@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotion_svc.decoding.comparison import ECHOES, MEANINGS, WORDBOOK_FILE, Entry, Wordbook
-from emotion_svc.decoding.tokens import MARK_OF, TurnTokenizer
+from emotion_svc.decoding.facts import Fact
+from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.prompt import prompt_for
-from emotion_svc.schema import Turn
-from tests import hostile
 
 BOOK = Wordbook(
     [
@@ -21,10 +20,9 @@ BOOK = Wordbook(
         Entry("mouse", ("con chuột",), ("mao",), ("mice",)),
         Entry("hot", ("nóng",), ("hót",), ("cold",)),
         Entry("ice cream", ("kem",), (), ()),
-    ]
-)
-hostile_turns = st.builds(
-    Turn, **dict.fromkeys(Turn.model_fields, st.sampled_from(["x", *MARK_OF.values(), *hostile.TEXTS]))
+    ],
+    [Fact(("color sky", "màu trời"), ("blue",))],
+    [Fact(("animal",), ("monkey", "mouse"))],
 )
 TOKENS = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
 
@@ -55,7 +53,7 @@ def test_the_words_themselves_are_compared(question: str, answer: str, echo: str
     [
         ("Con khỉ tiếng Anh là gì?", "monkey", "means"),
         ("Con khỉ tiếng Anh là gì?", "dạ là măng ki ạ", "means"),
-        ("What does 'monkey' mean?", "con khỉ", "means"),
+        ("What does 'monkey' mean?", "con khỉ", "translated"),
         ("Kem nói sao?", "ice cream", "means"),
         ("One mouse, two…?", "mice", "form"),
         ("Opposite of 'hot'?", "cold", "form"),
@@ -78,24 +76,19 @@ def test_any_texts_have_a_comparison_and_case_does_not_matter(question: str, ans
         assert BOOK.compare(question.upper(), answer.upper()) == comparison
 
 
-@given(hostile_turns)
-def test_the_model_reads_exactly_the_two_marks_of_the_comparison(turn: Turn) -> None:
-    ids = {TOKENS.tokenizer.token_to_id(mark) for mark in MARK_OF.values()}
-    comparison = TOKENS.wordbook.compare(turn.previous_question, turn.previous_answer)
-    marks = [TOKENS.tokenizer.id_to_token(token_id) for token_id in TOKENS.encode(turn).ids if token_id in ids]
-    assert marks == [MARK_OF[comparison.echo], MARK_OF[comparison.meaning]]
-
-
 def test_a_wordbook_is_read_as_it_was_written(tmp_path: Path) -> None:
     BOOK.save(tmp_path)
-    assert Wordbook.load(tmp_path).entries == BOOK.entries
+    again = Wordbook.load(tmp_path)
+    assert (again.entries, again.facts, again.groups) == (BOOK.entries, BOOK.facts, BOOK.groups)
 
 
 def test_without_a_file_the_wordbook_is_empty_and_knows_nothing(tmp_path: Path) -> None:
-    assert Wordbook.load(tmp_path).compare("Con khỉ tiếng Anh là gì?", "monkey") == ("new", "unknown")
+    assert Wordbook.load(tmp_path).compare("Con khỉ tiếng Anh là gì?", "monkey") == ("new", "unknown", "open")
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", json.dumps([{"en": "cat"}]), json.dumps({"en": 1})])
+@pytest.mark.parametrize(
+    "content", ["{", "[1]", json.dumps([{"en": "cat"}]), json.dumps({"words": [["cat"]]}), json.dumps({"words": []})]
+)
 def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / WORDBOOK_FILE).write_text(content)
     with pytest.raises(ModelError, match="is no wordbook"):
@@ -105,3 +98,25 @@ def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> 
 def test_the_shipped_wordbook_knows_the_lexicon() -> None:
     assert len(TOKENS.wordbook.entries) >= 1_500
     assert TOKENS.wordbook.compare("Con voi tiếng Anh là gì?", "elephant").meaning == "means"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "judgement"),
+    [
+        ("How many legs does a spider have?", "eight", "right"),
+        ("What comes after Tuesday?", "wednesday", "right"),
+        ("What comes after Tuesday?", "monday", "wrong"),
+        ("Name a fruit.", "mango", "member"),
+        ("Tell me a story.", "one day a cat came", "open"),
+    ],
+)
+def test_the_shipped_wordbook_knows_facts(question: str, answer: str, judgement: str) -> None:
+    assert TOKENS.wordbook.compare(question, answer).judgement == judgement
+
+
+def test_no_right_answer_of_the_shipped_facts_is_judged_wrong() -> None:
+    book = TOKENS.wordbook
+    asked = [(words, fact.right[0]) for fact in book.facts for words in fact.asked if len(fact.right[0].split()) < 4]
+    wrong = [pair for pair in asked if book.compare(*pair).judgement == "wrong"]
+    assert len(asked) > 3_000
+    assert len(wrong) < 0.01 * len(asked), wrong  # some sets hold another one

@@ -7,11 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_svc.schema import ResponseExample
+from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS, Family
 from emotion_svc.train.batches import label_target
-from emotion_svc.train.config import AugmentConfig
-from emotion_svc.train.samples import Sample, gold, join, strip_diacritics, taught, vary
+from emotion_svc.train.config import AugmentConfig, DataConfig
+from emotion_svc.train.samples import (
+    Corpus,
+    Sample,
+    by_fold,
+    from_turn,
+    gold,
+    join,
+    make_epoch,
+    splice,
+    strip_diacritics,
+    taught,
+    vary,
+)
+from emotion_svc.train.wording import fold_of
 
 
 def response(emotion: Family, text: str = "câu này") -> ResponseExample:
@@ -66,3 +79,36 @@ def test_a_teachers_opinion_takes_its_share_of_the_target() -> None:
     [sample] = taught([Sample("", "", "x", gold("sad"), None)], opinion, 0.4)
     assert sample.emotion["sad"] == pytest.approx(0.6 + 0.4 / 16)
     assert sample.emotion["happy"] == pytest.approx(0.4 / 16)
+
+
+def test_every_sample_knows_the_fold_of_the_text_that_it_comes_from() -> None:
+    """The double that reads a response must not have been fitted on it."""
+    texts = [f"câu số {number} đây" for number in range(200)]
+    turns = [
+        Example(
+            id=f"t{number}", previous_question="q", previous_answer="a", response=text, emotion="sad", also=[],
+            learn_score=False, slice="core",
+        )
+        for number, text in enumerate(texts[:100])
+    ]  # fmt: skip
+    corpus = Corpus(turns, [ResponseExample(response=text, emotion="sad") for text in texts[100:]], None)
+    data = DataConfig(joined=50, exercises=0, crops=0, teacher_share=0.0)
+    plain = AugmentConfig(word_dropout=0.0, no_diacritics=0.0, no_final_punctuation=0.0)
+    samples = make_epoch(corpus, data, plain, random.Random(1))
+    written = [sample for sample in samples if sample.response in texts]
+    joined = [sample for sample in samples if sample.response not in texts]
+    assert (len(written), len(joined)) == (300, 50)
+    assert all(sample.fold == fold_of(sample.response) for sample in written)
+    for sample in joined:
+        first, second = sample.response.split(" đây ", 1)
+        assert {fold_of(f"{first} đây"), fold_of(second)} == {sample.fold}
+    assert from_turn(turns[0]).fold is None  # a held-out turn is read by the voter that is shipped
+
+
+@given(st.integers())
+def test_spliced_texts_are_of_one_fold(seed: int) -> None:
+    texts = [f"mot{number} hai{number} ba{number} bon{number}" for number in range(50)]
+    folds = {text: fold_of(text) for text in texts}
+    rng = random.Random(seed)
+    sample = splice(texts, rng.choice(by_fold(texts)), rng)
+    assert {fold for text, fold in folds.items() if set(text.split()) & set(sample.response.split())} == {sample.fold}

@@ -4,9 +4,9 @@ from functools import cache
 from typing import Any, Final
 
 from emotion_svc.bench.subjects import Spec
-from emotion_svc.decoding.tokens import MARK_OF, TurnTokenizer
+from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.modeldir import SHIPPED, model_name
-from emotion_svc.prompt import COMPARISON, prompt_for
+from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Answer, Turn
 
 ANSWER_TOKENS: Final = 64
@@ -49,8 +49,8 @@ def prompt_of(spec: Spec, turn: Turn) -> str | list[int]:
 def shipped_text(turn: Turn) -> str:
     """The shipped checkpoint's prompt as text, for libraries that tokenize themselves."""
     prompt = prompt_for(model_name(SHIPPED))
-    compared = _shipped_tokens().wordbook.compare(turn.previous_question, turn.previous_answer)
-    texts = turn.model_dump() | {COMPARISON: MARK_OF[compared.echo] + MARK_OF[compared.meaning]}
+    marks = {variable: "".join(shown) for variable, shown in _shipped_tokens().marks(turn).items()}
+    texts = turn.model_dump() | marks
     return prompt.system + "".join(texts[piece.variable] if piece.variable else piece.text for piece in prompt.pieces)
 
 
