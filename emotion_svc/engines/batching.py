@@ -26,9 +26,6 @@ Compute = Callable[[Sequence[Turn]], list[Verdict]]
 _AT_ONCE_S: Final = 0.001
 """Who was taken within this time did not wait: however slow the machine is, an idle one answers."""
 
-_OURS: Final = 0.8
-"""Of a turn's time, what may pass until its verdict is there: the rest is for its way to the caller, under load."""
-
 _NICE: Final = 10
 """Priority of the threads that compute: each step down is worth a tenth less of a core that is wanted by several."""
 
@@ -126,7 +123,7 @@ class Batcher:
         verdicts = await call.result
         # A time that is shorter than a pass is missed on an idle machine, too, and says nothing about this one.
         if within_s is not None and len(turns) == 1 and within_s > self._pass_s:
-            self._share.saw(is_late=time.perf_counter() - call.since > _OURS * within_s)
+            self._share.saw(is_late=time.perf_counter() - call.since > within_s)
         return verdicts
 
     def expected_ms(self, turns: int) -> float:
@@ -229,8 +226,8 @@ class _Pace:
 class Share:
     """How much of its time a turn may be expected to need. Times swing, and no estimate knows by how much.
 
-    So it is found by trial, as TCP finds its window: less by a twentieth for a late answer, more by a two-thousandth
-    for one in time, so that about one in a hundred is late. All of it where none is.
+    So it is found by trial, as TCP finds its window: less by a twentieth for a late answer, more by a thousandth for
+    one in time, so that one or two in a hundred are late. All of it where none is.
     """
 
     LEAST: Final = 0.3
@@ -240,7 +237,7 @@ class Share:
 
     def saw(self, *, is_late: bool) -> None:
         """A turn was answered."""
-        self.now = max(self.LEAST, 0.95 * self.now) if is_late else min(1.0, self.now + 0.0005)
+        self.now = max(self.LEAST, 0.95 * self.now) if is_late else min(1.0, self.now + 0.001)
 
 
 def _give_way() -> None:
