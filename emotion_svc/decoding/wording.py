@@ -55,12 +55,14 @@ class Wording:
     Args:
         weights: int8 (2^bits, 16), a row for each place of the hash table, columns in the order of `FAMILIES`; what is
             rare weighs more in them already.
-        rarity: float32 (2^bits,), how rare a place is (inverse document frequency).
+        rarity: float16 (2^bits,), how rare a place is (inverse document frequency).
         scale: float32 (16,), what a column's weights are multiplied by.
         bias: float32 (16,).
     """
 
-    def __init__(self, weights: npt.NDArray[np.int8], rarity: Floats, scale: Floats, bias: Floats) -> None:
+    def __init__(
+        self, weights: npt.NDArray[np.int8], rarity: npt.NDArray[np.float16], scale: Floats, bias: Floats
+    ) -> None:
         self.weights, self.rarity, self.scale, self.bias = weights, rarity, scale, bias
         self._bits = weights.shape[0].bit_length() - 1
 
@@ -87,17 +89,16 @@ class Wording:
                 f"'{path}': expected int8 weights for {len(FAMILIES)} families in 2^n rows, a rarity for each row, a "
                 f"scale and a bias for each family; found {found}; {_TAKE_ALL}"
             )
-        return cls(weights, rarity.astype(np.float32), scale, bias)
+        return cls(weights, rarity, scale, bias)
 
     def save(self, path: Path) -> None:
-        """Writes the voter to a file. Rarity is kept in float16."""
-        rarity = self.rarity.astype(np.float16)
-        np.savez(path, weights=self.weights, rarity=rarity, scale=self.scale, bias=self.bias)
+        """Writes the voter to a file."""
+        np.savez(path, weights=self.weights, rarity=self.rarity, scale=self.scale, bias=self.bias)
 
     def scores(self, response: str) -> Floats:
         """Log-odds (16,) up to a constant: their softmax are probabilities of the families."""
         places = places_of(response, self._bits)
-        rarity = self.rarity[places]
+        rarity = self.rarity[places].astype(np.float32)
         summed = self.weights[places].sum(axis=0, dtype=np.int32)
         return np.asarray(summed * (self.scale / np.sqrt(rarity @ rarity)) + self.bias, dtype=np.float32)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotion_svc.decoding.facts import words_of
-from emotion_svc.decoding.wording import WORDING_FILE, Floats, Opinion, Wording, places_of
+from emotion_svc.decoding.wording import WORDING_FILE, Opinion, Wording, places_of
 from emotion_svc.errors import ModelError
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
@@ -82,19 +82,23 @@ def fit(lines: Sequence[tuple[str, Family]]) -> Wording:
     # A text without words for each family, so that all are there.
     places = [places_of(response, _BITS) for response in [*(response for response, _ in lines), *[""] * len(FAMILIES)]]
     held = np.bincount(np.concatenate([np.unique(found) for found in places]), minlength=1 << _BITS)
-    rarity = (np.log((1 + len(places)) / (1 + held)) + 1).astype(np.float16).astype(np.float32)  # as it is kept
+    kept = (np.log((1 + len(places)) / (1 + held)) + 1).astype(np.float16)
+    rarity = kept.astype(np.float32)
     values = [rarity[found] / np.sqrt(rarity[found] @ rarity[found]) for found in places]
     rows = np.concatenate([[0], np.cumsum([found.size for found in places])])
-    features = csr_matrix(
-        (np.concatenate(values).astype(np.float64), np.concatenate(places), rows), shape=(len(places), 1 << _BITS)
-    )
+    used, columns = np.unique(np.concatenate(places), return_inverse=True)  # of a few lines, hardly any of the table
+    features = csr_matrix((np.concatenate(values).astype(np.float64), columns, rows), shape=(len(places), used.size))
     features.sum_duplicates()
     model = LogisticRegression(C=_STRENGTH, max_iter=100, tol=1e-3)
     model.fit(features, [*(FAMILIES.index(family) for _, family in lines), *range(len(FAMILIES))])
-    return quantized(model.coef_ * rarity, rarity, model.intercept_)
+    weights = np.zeros((len(FAMILIES), 1 << _BITS))
+    weights[:, used] = model.coef_ * rarity[used]
+    return quantized(weights, kept, model.intercept_)
 
 
-def quantized(weights: npt.NDArray[np.float64], rarity: Floats, bias: npt.NDArray[np.float64]) -> Wording:
+def quantized(
+    weights: npt.NDArray[np.float64], rarity: npt.NDArray[np.float16], bias: npt.NDArray[np.float64]
+) -> Wording:
     """A voter with weights (16, places) in int8: each family has its own step, so that its largest weight is 127."""
     scale = np.maximum(np.abs(weights).max(axis=1), np.finfo(np.float32).tiny) / 127
     steps = np.rint(weights / scale[:, None]).astype(np.int8)

@@ -33,7 +33,7 @@ def test_it_knows_the_lines_that_it_was_fitted_on_and_its_doubles_do_not(voters:
 def test_int8_is_within_half_a_step_of_each_weight() -> None:
     rng = np.random.default_rng(0)
     weights, bias = rng.normal(size=(len(FAMILIES), 1 << 10)), rng.normal(size=len(FAMILIES))
-    voter = quantized(weights, np.ones(1 << 10, dtype=np.float32), bias)
+    voter = quantized(weights, np.ones(1 << 10, dtype=np.float16), bias)
     assert np.abs(voter.weights * voter.scale - weights.T).max() <= np.abs(weights).max() / 127 / 2 + 1e-6
 
 
