@@ -98,8 +98,8 @@ class Wording:
     def scores(self, response: str) -> Floats:
         """Log-odds (16,) up to a constant: their softmax are probabilities of the families."""
         places = places_of(response, self._bits)
-        rarity = self.rarity[places].astype(np.float32)
-        summed = self.weights[places].sum(axis=0, dtype=np.int32)
+        rarity = self.rarity.take(places).astype(np.float32)
+        summed = self.weights.take(places, axis=0).sum(axis=0, dtype=np.int32)
         return np.asarray(summed * (self.scale / np.sqrt(rarity @ rarity)) + self.bias, dtype=np.float32)
 
     def opinion(self, response: str) -> Opinion:
