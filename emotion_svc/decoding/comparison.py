@@ -93,17 +93,17 @@ class Wordbook:
         """How the answer compares with the question. Both are normalized (`text.normalize`); case does not matter."""
         asked, said = words_of(question), words_of(answer)
         asked_phrases, said_phrases = _phrases(asked), _phrases(said)
-        echo, meaning = _echo(question, asked, said), self._meaning(asked_phrases, said_phrases)
-        judgement = self._judge(question, asked, said_phrases)
-        if judgement == "wrong" and (echo in ("repeated", "spelled") or meaning not in ("another", "unknown")):
-            judgement = "open"  # something else was asked
+        english, by_ear = _found(self._english, said_phrases), _found(self._by_ear, said_phrases)
+        echo = _echo(question, asked, said)
+        meaning = self._meaning(asked_phrases, said_phrases, english, by_ear)
+        heard = {self.entries[number].en for number in by_ear}
+        judgement = self._facts.judge(question.lower(), asked, said_phrases | heard)
+        if judgement == "wrong":
+            is_something_else = echo in ("repeated", "spelled") or meaning not in ("another", "unknown")
+            # Words that nobody knows may be a right one as it was heard.
+            if is_something_else or not (english or by_ear):
+                judgement = "open"
         return Comparison(echo, meaning, judgement)
-
-    def _judge(self, question: str, asked: Sequence[str], said: Set[str]) -> Judgement:
-        heard = {self.entries[number].en for number in _found(self._by_ear, said)}
-        judgement = self._facts.judge(question.lower(), asked, said | heard)
-        # Words that nobody knows may be a right one as it was heard.
-        return "open" if judgement == "wrong" and not (heard or _found(self._english, said)) else judgement
 
     @cached_property
     def _facts(self) -> Facts:
@@ -125,11 +125,12 @@ class Wordbook:
     def _derived(self) -> Mapping[str, tuple[int, ...]]:
         return _places((text, number) for number, entry in enumerate(self.entries) for text in entry.forms)
 
-    def _meaning(self, asked_phrases: Set[str], said_phrases: Set[str]) -> Meaning:
+    def _meaning(
+        self, asked_phrases: Set[str], said_phrases: Set[str], said_english: Set[int], by_ear: Set[int]
+    ) -> Meaning:
         if not self.entries or not said_phrases:
             return "unknown"
-        asked_english, said_english = _found(self._english, asked_phrases), _found(self._english, said_phrases)
-        by_ear = _found(self._by_ear, said_phrases)
+        asked_english = _found(self._english, asked_phrases)
         if _found(self._vietnamese, asked_phrases) & (said_english | by_ear):
             return "means"
         if asked_english & _found(self._vietnamese, said_phrases):
