@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from emotion_svc import __version__
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
-from emotion_svc.errors import InvalidTurn, ServiceError
+from emotion_svc.errors import ServiceError
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.admission import Admission
 from emotion_svc.serving.border import Border
@@ -29,7 +28,7 @@ from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.once import Once
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.pages import docs_page
-from emotion_svc.serving.problems import HTTP_PROBLEMS, describe
+from emotion_svc.serving.problems import HTTP_PROBLEMS
 from emotion_svc.serving.refusals import refusal
 from emotion_svc.serving.registry import FurtherModel, Registry
 from emotion_svc.serving.served_models import models_wire
@@ -91,7 +90,6 @@ def create_app(
         exception_handlers={
             ServiceError: _answer_service_error,
             HTTPException: _answer_http_error,
-            RequestValidationError: _answer_bad_query,
         },
     )
     app.state.stopping = stopping
@@ -132,8 +130,3 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code
     body = encode_for(request.scope, HTTP_PROBLEMS[status], status)
     return Response(body, status, dict(error.headers or {}), media_type="application/json")
-
-
-async def _answer_bad_query(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return refusal(request.scope, InvalidTurn(describe(error.errors())))

@@ -82,9 +82,12 @@ def encode(problem: Problem) -> str:
     return ProblemBody(error=problem).model_dump_json()
 
 
-def describe(errors: Sequence[ErrorDetails]) -> str:
-    """What was wrong, by field, from pydantic's list: names, types and counts, never a value."""
-    told = [f"{_place(error['loc'])}: {_fault(error)}" for error in errors[:_SHOWN]]
+def describe(errors: Sequence[ErrorDetails], *where: str) -> str:
+    """What was wrong, by field, from pydantic's list: names, types and counts, never a value.
+
+    `where` is what stands before the fields' names.
+    """
+    told = [f"{_place((*where, *error['loc']))}: {_fault(error)}" for error in errors[:_SHOWN]]
     if len(errors) > _SHOWN:
         told.append(f"and {len(errors) - _SHOWN} more")
     return "; ".join(told)

@@ -4,11 +4,12 @@ Bodies are read by `intake` and not by FastAPI, whose validation repeats the inp
 surrogates and checks an answer a second time. What it would have put into the OpenAPI document, `takes` does.
 """
 
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from emotion_svc.config import Settings
 from emotion_svc.errors import EngineUnavailable
@@ -16,6 +17,7 @@ from emotion_svc.schema import Answer, Timings, Turn, Verdict
 from emotion_svc.serving.budget import DEADLINE_PARAMETER, asked_deadline_ms
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.metrics import Metrics
+from emotion_svc.serving.options import OPTION_PARAMETERS, Options, asked_options
 from emotion_svc.serving.problems import ProblemBody
 from emotion_svc.serving.service import Answered, Service
 from emotion_svc.serving.stopping import Stopping
@@ -46,15 +48,6 @@ _PROBLEMS: Final = {
 
 _OPEN: Final[dict[str, Any]] = {"security": []}
 """For the OpenAPI document: asks for no key."""
-
-
-class Options(BaseModel):
-    """What may stand behind the question mark. A misspelt name is refused, not ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    detail: bool = Field(default=False, description="Answer with the whole verdict instead of the two keys.")
-    model: str | None = Field(default=None, description="A name of GET /v1/models; the default model if left out.")
 
 
 class Answers(BaseModel):
@@ -94,9 +87,12 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
         "/v1/classify",
         summary="Which face to wear, and whether the child just got an exercise right",
         responses={200: {"model": Answer | Verdict, "description": "The answer."}, **_problems(_PROBLEMS)},
-        openapi_extra=takes(turn_schema, {"a game": EXAMPLE_TURN, "an exercise": _EXERCISE_TURN}),
+        openapi_extra=takes(
+            turn_schema, {"a game": EXAMPLE_TURN, "an exercise": _EXERCISE_TURN}, parameters=OPTION_PARAMETERS
+        ),
     )
-    async def classify(request: Request, options: Annotated[Options, Query()]) -> Response:
+    async def classify(request: Request) -> Response:
+        options = asked_options(request)
         turn = intake.turn(await request.body())
         answered = await service.classify([turn], deadline_ms=asked_deadline_ms(request), model=options.model)
         return timed_answer(_spell(answered.verdicts[0], options), answered.slowest)
@@ -105,9 +101,12 @@ def native_wires(service: Service, settings: Settings) -> APIRouter:
         "/v1/classify/batch",
         summary="The same for several turns, in the same order",
         responses={200: {"model": Answers, "description": "One answer for each turn."}, **_problems(_PROBLEMS)},
-        openapi_extra=takes(batch_schema, {"two turns": {"turns": [EXAMPLE_TURN, _EXERCISE_TURN]}}),
+        openapi_extra=takes(
+            batch_schema, {"two turns": {"turns": [EXAMPLE_TURN, _EXERCISE_TURN]}}, parameters=OPTION_PARAMETERS
+        ),
     )
-    async def classify_batch(request: Request, options: Annotated[Options, Query()]) -> Response:
+    async def classify_batch(request: Request) -> Response:
+        options = asked_options(request)
         turns = intake.batch(await request.body())
         answered = await service.classify(turns, deadline_ms=asked_deadline_ms(request), model=options.model)
         return timed_answer(_spell_all(answered, options), answered.slowest)
@@ -173,12 +172,14 @@ def _turn_schema(settings: Settings) -> dict[str, Any]:
     return schema
 
 
-def takes(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+def takes(
+    schema: dict[str, Any], examples: dict[str, Any], parameters: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """A request body for the OpenAPI document, and the header that every wire with a body knows."""
     content = {"schema": schema, "examples": {name: {"value": value} for name, value in examples.items()}}
     return {
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "parameters": [DEADLINE_PARAMETER],
+        "parameters": [*parameters, DEADLINE_PARAMETER],
     }
 
 
