@@ -1,5 +1,6 @@
 """What the tiers tell to whoever counts: metrics implement it, so that routing knows no metrics library."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from emotion_svc.routing.breaker import State
@@ -27,8 +28,11 @@ class Observer(Protocol):
     def saw_usage(self, tier: str, usage: TokenUsage | None, usd: float) -> None:
         """A call ended. `usage` is None where the host did not count: then `usd` is the most it can have cost."""
 
-    def saw_spend_today(self, usd: float) -> None:
-        """What all tiers and all workers have spent and reserved since midnight UTC."""
+    def watch_spend(self, today_usd: Callable[[], float], cap_usd: float) -> None:
+        """Where to ask what all tiers and all workers have spent and reserved since midnight UTC, and the day's cap.
+
+        Asking reads a small file; `spend.SpendError` or OSError where it cannot be read.
+        """
 
 
 class Unobserved:
@@ -46,5 +50,5 @@ class Unobserved:
     def saw_usage(self, tier: str, usage: TokenUsage | None, usd: float) -> None:
         """Forgets it."""
 
-    def saw_spend_today(self, usd: float) -> None:
-        """Forgets it."""
+    def watch_spend(self, today_usd: Callable[[], float], cap_usd: float) -> None:
+        """Never asks."""

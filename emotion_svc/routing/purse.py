@@ -51,6 +51,11 @@ class Purse:
         self._tier, self._price, self._spend = tier, price, spend
         self._told_on: date | None = None
 
+    def report_to(self, observer: Observer) -> None:
+        """Lets `observer` watch the day's spend, if calls cost anything."""
+        if (spend := self._spend) is not None:
+            observer.watch_spend(lambda: spend.today().usd, spend.cap_usd)
+
     async def leave_for(self, engine: object, turn: Turn) -> Leave | None:
         """Leave to make one call; None where the day's spend could go beyond the cap, or is not known."""
         if self._price is None or self._spend is None:
@@ -94,16 +99,13 @@ class Purse:
             return
         if usage is None:  # cut off, or not counted: it may be billed, so the reservation stays
             observer.saw_usage(self._tier, None, reservation.usd)
-            observer.saw_spend_today(reservation.today_usd)
             return
         usd = self._price.usd(usage)
         observer.saw_usage(self._tier, usage, usd)
         try:
-            today = await asyncio.to_thread(self._spend.settle, reservation, usage, usd)
+            await asyncio.to_thread(self._spend.settle, reservation, usage, usd)
         except SpendError:
             logger.exception("the spend file fails; a call was not settled", extra={"fields": {"tier": self._tier}})
-        else:
-            observer.saw_spend_today(today.usd)
 
     def _tell_that_the_cap_is_reached(self, spend: Spend) -> None:
         day = spend.day()

@@ -60,12 +60,11 @@ class DaySpend(BaseModel):
 
 
 class Reservation(NamedTuple):
-    """A place under the cap for one call. `today_usd` is what had been spent and reserved with it, by all."""
+    """A place under the cap for one call."""
 
     tier: str
     day: date
     usd: float
-    today_usd: float
 
 
 class Spend:
@@ -101,13 +100,13 @@ class Spend:
                 return None
             known = day.tiers.get(tier, TierSpend())
             self._write(_with(day, tier, known.model_copy(update={"calls": known.calls + 1, "usd": known.usd + usd})))
-            return Reservation(tier, day.day, usd, day.usd + usd)
+            return Reservation(tier, day.day, usd)
 
-    def settle(self, reservation: Reservation, usage: TokenUsage, usd: float) -> DaySpend:
+    def settle(self, reservation: Reservation, usage: TokenUsage, usd: float) -> None:
         """Turns a reservation into what the call did cost; 0 where it was never billed. Raises `SpendError`."""
         with self._locked() as day:
             if day.day != reservation.day:  # it belonged to yesterday, which is closed
-                return day
+                return
             known = day.tiers.get(reservation.tier, TierSpend())  # unless somebody has deleted the file meanwhile
             settled = TierSpend(
                 calls=known.calls,
@@ -115,9 +114,7 @@ class Spend:
                 completion_tokens=known.completion_tokens + usage.completion_tokens,
                 usd=max(0.0, known.usd - reservation.usd + usd),
             )
-            day = _with(day, reservation.tier, settled)
-            self._write(day)
-            return day
+            self._write(_with(day, reservation.tier, settled))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[DaySpend]:

@@ -91,6 +91,7 @@ class Tier:
         """Tells `observer` what happens from now on, and how the breaker stands."""
         self._observer = observer
         observer.saw_breaker(self.name, self.breaker.state)
+        self._purse.report_to(observer)
 
     async def start(self) -> Verdict:
         """Starts the engine and lets it answer the canary, whose verdict this is.

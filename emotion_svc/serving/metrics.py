@@ -4,7 +4,8 @@ Every gauge says how the values of several workers are put together (`multiproce
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from emotion_svc.engines.base import Engine
 from emotion_svc.routing.breaker import State
 from emotion_svc.routing.observer import Outcome
+from emotion_svc.routing.spend import SpendError
 from emotion_svc.schema import Reason, Timings, TokenUsage, Verdict
 from emotion_svc.serving.processes import FOLDER_VARIABLE, PID_METRIC, AllWorkers
 
@@ -113,10 +115,14 @@ class Metrics:
         self._usd = Counter("emotion_svc_tier_usd", "Cost in USD, at the tier's price.", ["tier"], registry=registry)
         self._spend_today = Gauge(
             "emotion_svc_spend_today_usd",
-            "All tiers and workers, since midnight UTC.",
+            "All tiers and workers, since midnight UTC, reservations included.",
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode="livemostrecent",  # the worker that is asked has looked just now
         )
+        self._spend_cap = Gauge(
+            "emotion_svc_spend_cap_usd", "What a day may cost.", registry=registry, multiprocess_mode="livemax"
+        )
+        self._today_usd: Callable[[], float] | None = None
         self._lookups = Counter(
             "emotion_svc_cache_turns",
             "Turns that were kept (hit), computed for another request at the same time (shared) or computed (miss).",
@@ -215,10 +221,14 @@ class Metrics:
             self._tokens.labels(tier, "completion").inc(usage.completion_tokens)
         self._usd.labels(tier).inc(usd)
 
-    def saw_spend_today(self, usd: float) -> None:
-        """What all tiers and all workers have spent and reserved since midnight UTC."""
-        self._spend_today.set(usd)
+    def watch_spend(self, today_usd: Callable[[], float], cap_usd: float) -> None:
+        """From now on looks up what was spent today whenever it is asked."""
+        self._today_usd = today_usd
+        self._spend_cap.set(cap_usd)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
+        if self._today_usd is not None:
+            with suppress(SpendError, OSError):  # paid tiers are closed then, and the log says why
+                self._spend_today.set(self._today_usd())
         return generate_latest(self._rendered)

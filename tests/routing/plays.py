@@ -1,7 +1,7 @@
 """Engines that answer, fail, hang or are slow as they are told, and what is asked of them."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from emotion_svc.engines.scripted import ScriptedEngine
@@ -110,5 +110,5 @@ class Seen:
     def saw_usage(self, tier: str, usage: TokenUsage | None, usd: float) -> None:
         self.usd.append(usd)
 
-    def saw_spend_today(self, usd: float) -> None:
-        self.today_usd = usd
+    def watch_spend(self, today_usd: Callable[[], float], cap_usd: float) -> None:
+        self.today_usd, self.cap_usd = today_usd, cap_usd

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,7 @@ import pytest
 from emotion_svc.config import Settings
 from emotion_svc.errors import SetupError
 from emotion_svc.routing.build import create_router
-from emotion_svc.routing.spend import read_spend
+from emotion_svc.routing.spend import DaySpend, TierSpend, read_spend
 from emotion_svc.schema import ALL_ANSWERS
 from tests.serving.process import WAIT_S, Process
 from tests.serving.test_operations import metric
@@ -149,9 +149,25 @@ def test_the_cap_closes_the_paid_tier_also_after_a_restart(
     assert ways[0] == ("host", "outside_knowledge")
     assert ways[-1] == ("small", "spend_cap")
     again = serve(create_router(capped), cache_bytes=0)
-    assert way(again, CHINESE) == ("small", "spend_cap")
     assert capped.spend_file is not None
-    assert read_spend(capped.spend_file, datetime.now(UTC).date()).usd <= 0.01
+    spent = read_spend(capped.spend_file, datetime.now(UTC).date()).usd
+    assert 0 < spent <= 0.01
+    text = again.get("/metrics").text  # before anything is asked
+    assert metric(text, "emotion_svc_spend_today_usd") == pytest.approx(spent)
+    assert metric(text, "emotion_svc_spend_cap_usd") == 0.01
+    assert way(again, CHINESE) == ("small", "spend_cap")
+
+
+def test_a_new_day_begins_with_nothing_spent(
+    serve: Callable[..., httpx.Client], settings: Callable[..., Settings]
+) -> None:
+    capped = settings(0.01)
+    assert capped.spend_file is not None
+    yesterday = DaySpend(day=datetime.now(UTC).date() - timedelta(days=1), tiers={"host": TierSpend(calls=9, usd=0.01)})
+    capped.spend_file.write_text(yesterday.model_dump_json(), encoding="utf-8")
+    client = serve(create_router(capped), cache_bytes=0)
+    assert metric(client.get("/metrics").text, "emotion_svc_spend_today_usd") < 0.01
+    assert way(client, CHINESE) == ("host", "outside_knowledge")
 
 
 def test_a_whole_process_with_workers_serves_the_tiers_of_the_file_under_one_cap(
