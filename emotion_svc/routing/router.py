@@ -80,8 +80,11 @@ class Router:
         return self.head.model_digest
 
     def expected_ms(self, turns: int) -> float:
-        """How long the safety net, which nothing stands in for, would take for so many turns; 0 while it is idle."""
-        net = self._net and self._net.engine
+        """How long the safety net would take for so many turns; 0 while it is idle.
+
+        Where another tier stands before it, which may answer, nothing is expected (0).
+        """
+        net = self._net.engine if self._net is self._tiers[0] else None
         return net.expected_ms(turns) if isinstance(net, KeepsLine) else 0.0
 
     def report_to(self, observer: Observer) -> None:

@@ -17,6 +17,7 @@ from emotion_svc.config import Settings
 from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import Overloaded
 from emotion_svc.routing.router import Router
+from emotion_svc.routing.tier import Tier, TierPlan
 from emotion_svc.schema import Turn, Verdict
 from emotion_svc.serving.admission import Admission
 from emotion_svc.serving.app import create_app
@@ -76,6 +77,15 @@ async def test_what_cannot_be_answered_in_time_is_refused_at_once(path: str) -> 
     assert error.get("kind", error.get("code")) == "overloaded"
     assert re.search(r"would take 4000 ms; it may take 3\d\d\d ms", error["message"])
     assert len(engine.seen) == 2  # the canary and the first one
+
+
+async def test_a_busy_net_refuses_nothing_that_a_tier_before_it_may_answer() -> None:
+    net = Tier(TierPlan("net"), Busy(expected_ms=4_000))
+    for tiers, status in (([Tier(TierPlan("big"), ScriptedEngine()), net], 200), ([net], 503)):
+        async with app_of(Router(tiers, net), deadline_ms=50, cache_bytes=0) as client:
+            answer = await client.post("/v1/classify?detail=true", json=TURN)
+            assert answer.status_code == status
+    assert answer.json()["error"]["kind"] == "overloaded"
 
 
 async def test_the_header_lowers_the_deadline_and_never_raises_it() -> None:
