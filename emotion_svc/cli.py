@@ -82,7 +82,7 @@ def serve(
     base_url: BaseUrlOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the port (1).")] = None,
 ) -> None:
-    """Serve over HTTP until SIGTERM or Ctrl-C. Further settings: environment, EMOTION_SVC_… (see README)."""
+    """Serve over HTTP until SIGTERM or Ctrl-C. Further settings: environment, EMOTION_SVC_… (docs/settings.md)."""
     with _told_in_one_line():
         settings = load_settings(
             host=host, port=port, engine=engine, model=model, preset=preset, base_url=base_url, workers=workers

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default=None, description="Where the day's spend is kept over restarts; needed where a tier has a price."
     )
     models: Path | None = Field(
-        default=None, description="TOML file of further models, which requests name; see docs/models.md."
+        default=None, description="TOML file of further models, which requests name; see docs/operations.md."
     )
     model_idle_s: Count = Field(default=600, description="A further model that is unused for so long is unloaded.")
     while_loading: WhileLoading = Field(
@@ -79,7 +79,11 @@ class Settings(BaseSettings):
         description="Passes of the embedded engine at a time, each on a thread; by default one for each core, "
         "shared among the workers, and at most 4.",
     )
-    variants: Variants = Field(default="stable", description="Which animation of the chosen family is played.")
+    variants: Variants = Field(
+        default="stable",
+        description="Which animation of the chosen family is played: stable by a hash of the response, first the plain "
+        "one, model the likeliest.",
+    )
     max_field_chars: Count = Field(default=4_000, description="The longest field of a turn, in characters as sent.")
     max_batch: Count = Field(default=256, description="The most turns in one batch.")
     max_body_bytes: Count = Field(default=1_048_576, description="The largest body of a request, or line of a file.")
@@ -87,10 +91,14 @@ class Settings(BaseSettings):
         default=512, description="The most turns that are worked on or wait at a time; more are refused with 503."
     )
     deadline_ms: Count = Field(
-        default=50, description="How long an answer may take, in ms, where no tiers file says it. See docs/models.md."
+        default=50,
+        description="How long an answer may take, in ms, without a tiers file, which has its own. The embedded engine "
+        "refuses what would wait too long; vllm and remote alone are waited for (docs/tiers.md).",
     )
     cache_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=0, description="What the verdicts kept for repeated turns may take; 0 keeps none."
+        default=16 * 1024 * 1024,
+        ge=0,
+        description="What the verdicts kept for repeated turns may take, for each worker; 0 keeps none.",
     )
 
     keys: SecretStr | None = Field(
@@ -167,6 +175,8 @@ class Settings(BaseSettings):
     def _tiers_name_their_own_engines(self) -> Self:
         if self.tiers is not None and (self.engine != "embedded" or self.model is not None):
             raise ValueError("tiers: its file names engines and models; leave the settings engine and model out")
+        if self.tiers is not None and "deadline_ms" in self.model_fields_set:
+            raise ValueError("tiers: its file has a deadline_ms of its own; leave the setting deadline_ms out")
         return self
 
     @model_validator(mode="after")

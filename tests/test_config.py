@@ -1,11 +1,13 @@
 import pickle
-from typing import get_args
+import re
+from typing import NamedTuple, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from emotion_svc.config import ConfigError, Settings, Variants, load_settings
 from emotion_svc.decoding.choice import VariantPolicy
+from tests.paths import ROOT
 
 
 def test_without_any_setting_the_shipped_model_is_served_on_loopback() -> None:
@@ -107,3 +109,46 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_the_variants_are_those_that_decoding_knows() -> None:
     assert get_args(Variants) == get_args(VariantPolicy)
+
+
+def test_every_setting_stands_in_the_document_with_its_default_and_meaning() -> None:
+    expected = [f"| `{row.name}` | {row.default} | {row.description} |" for row in setting_rows()]
+    document = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    found = [line for line in document.splitlines() if line.startswith("| `")]
+    assert found == expected, "put these rows there:\n" + "\n".join(expected)
+
+
+def test_every_document_that_a_setting_names_exists() -> None:
+    named = {path for row in setting_rows() for path in re.findall(r"docs/\w+\.md", row.description)}
+    assert named
+    assert all((ROOT / path).is_file() for path in named), named
+
+
+class Row(NamedTuple):
+    name: str
+    default: str
+    description: str
+
+
+def setting_rows() -> list[Row]:
+    """What docs/settings.md says of each setting."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is not None:
+            default = "by the cores"
+        elif field.default is None or field.default == ():
+            default = "none"
+        else:
+            default = ", ".join(
+                f"`{part}`" for part in (field.default if isinstance(field.default, tuple) else [field.default])
+            )
+        rows.append(Row(f"EMOTION_SVC_{name.upper()}", default, (field.description or "").replace("|", r"\|")))
+    return rows
+
+
+def test_a_tiers_file_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_SVC_TIERS", "tiers.toml")
+    load_settings()
+    monkeypatch.setenv("EMOTION_SVC_DEADLINE_MS", "80")
+    with pytest.raises(ConfigError, match="its file has a deadline_ms of its own"):
+        load_settings()
