@@ -71,7 +71,14 @@ def evaluate(
         if plot is not None:
             _check_plot(plot)
         examples = read_examples([gold])
+        if engine is not EngineName.REMOTE and (preset or base_url) is not None:
+            raise typer.BadParameter("--preset and --base-url are for --engine remote")
+        if tiers is None and kept is not None:
+            raise typer.BadParameter("--predictions is for --tiers, whose answers it keeps")
         if tiers is not None:
+            asked = (model, plot, json_out, against or None, min_emotion or None, min_learn_score or None)
+            if engine is not EngineName.EMBEDDED or any(option is not None for option in asked):
+                raise typer.BadParameter("--tiers takes --predictions alone; leave the other options out")
             typer.echo(_cascade(tiers, kept, examples, gold))
             return
         settings = _Settings(model, preset, base_url, train_data)

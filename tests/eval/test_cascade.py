@@ -175,6 +175,23 @@ def test_a_host_that_fails_leaves_nothing_behind(tmp_path: Path, gold: Path, mon
     assert [file.name for file in kept.iterdir()] == ["net.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--tiers", "tiers.toml", "--predictions", "kept", "--min-emotion", "0.9"], "leave the other options out"),
+        (["--tiers", "tiers.toml", "--predictions", "kept", "--engine", "vllm"], "leave the other options out"),
+        (["--tiers", "tiers.toml"], "--tiers needs --predictions"),
+        (["--predictions", "kept"], "--predictions is for --tiers"),
+        (["--preset", "groq"], "--preset and --base-url are for --engine remote"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(gold: Path, options: list[str], reason: str) -> None:
+    (gold.parent / "tiers.toml").write_text('[[tiers]]\nname = "net"\nengine = "embedded"\n')
+    done = CliRunner().invoke(main, ["eval", str(gold), *options])
+    assert done.exit_code == 2
+    assert reason in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_predictions_for_other_turns_are_refused(tmp_path: Path, gold: Path) -> None:
     tiers, kept = tmp_path / "tiers.toml", tmp_path / "kept"
     tiers.write_text('[[tiers]]\nname = "net"\nengine = "embedded"\n')
