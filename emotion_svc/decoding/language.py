@@ -42,8 +42,3 @@ def continuation_regex(said: str = FORCED_OPENING) -> str:
     tails = dict.fromkeys(rest.removeprefix(rest.partition('"')[0]) for rest in rests)
     assert len(labels) * len(tails) == len(rests), "every label goes with every value of learn_score"
     return to_regex(Choice(list(labels)) + Choice(list(tails)))
-
-
-def is_answer(text: str) -> bool:
-    """Whether `text` is exactly one valid answer."""
-    return text in ALL_ANSWERS

@@ -32,7 +32,7 @@ from emotion_svc.decoding.posterior import Posteriors
 from emotion_svc.engines.chat_wire import ChatReader, chat_request
 from emotion_svc.engines.decisions_wire import decision_posteriors, decision_usage, decisions_request
 from emotion_svc.engines.host_failures import failure_of_status
-from emotion_svc.engines.presets import ChatPreset, DecisionsPreset, Preset, Price
+from emotion_svc.engines.presets import ChatPreset, DecisionsPreset, Preset
 from emotion_svc.errors import EngineUnavailable, HostBroken, HostFailed, HostSlow, HostUnreachable, MissingExtra
 from emotion_svc.prompt import Prompt, load_prompt, prompts_dir
 from emotion_svc.schema import Timings, TokenUsage, Turn, Verdict
@@ -90,11 +90,6 @@ class RemoteEngine:
         """16 hex digits for the host's address, the model's name and the prompt: nothing else of it is known."""
         known = (self._preset.wire, self._preset.base_url, self._preset.model, self._prompt.digest)
         return sha256("\0".join(known).encode()).hexdigest()[:16]
-
-    @property
-    def price(self) -> Price | None:
-        """What `Verdict.usage` is billed with; None where tokens are not billed."""
-        return self._preset.price
 
     def most_tokens(self, turn: Turn) -> TokenUsage:
         """No call for this turn is billed with more."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotion_svc.decoding.index import AnswerIndex
-from emotion_svc.decoding.language import FORCED_OPENING, answer_regex, continuation_regex, is_answer
+from emotion_svc.decoding.language import FORCED_OPENING, answer_regex, continuation_regex
 from emotion_svc.schema import ALL_ANSWERS
 from emotion_svc.taxonomy import LABELS
 
@@ -41,7 +41,6 @@ def test_what_follows_the_forced_opening_is_the_rest_of_the_same_answers() -> No
 @pytest.mark.parametrize("answer", ALL_ANSWERS)
 def test_every_answer_matches_the_regex(answer: str) -> None:
     assert re.fullmatch(answer_regex(), answer)
-    assert is_answer(answer)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,6 @@ def test_every_answer_matches_the_regex(answer: str) -> None:
 )
 def test_anything_else_is_refused(text: str) -> None:
     assert not re.fullmatch(answer_regex(), text)
-    assert not is_answer(text)
 
 
 @given(st.sampled_from(ALL_ANSWERS), st.integers(0, 45), st.sampled_from(CHARACTERS))
