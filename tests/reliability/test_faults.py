@@ -4,12 +4,20 @@ A busy machine must not decide what a test says, so the bound is far from the de
 the deadline is far beyond the bound. What holds at 50 ms is measured (docs/reliability.md).
 """
 
+import asyncio
+import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emotion_svc.config import Settings
+from emotion_svc.routing.build import create_router
+from emotion_svc.schema import Turn
 from tests.reliability.asking import Callers, percentile
 from tests.reliability.faults import HOST, NET, NOWHERE, ORDERS, WELL, Fault, faults, service, suffer
+from tests.serving.process import WAIT_S
 from tests.upstream import Upstream
 
 DEADLINE_S = 1.0
@@ -51,3 +59,39 @@ async def test_a_host_whose_name_does_not_resolve_costs_nobody_an_answer(order: 
             replies = await callers.at_pace(20, 40)
     assert {(reply.status, reply.is_valid, reply.tier) for reply in replies} == {(200, True, NET)}
     assert percentile([reply.seconds for reply in replies], 99) < BOUND_S
+
+
+async def test_a_host_whose_name_resolves_again_is_used_again(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, does_resolve = socket.getaddrinfo, False
+
+    def resolving(host: Any, *rest: Any, **options: Any) -> Any:
+        if host != NAME:
+            return resolve(host, *rest, **options)
+        if not does_resolve:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve("127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolving)
+    file = tmp_path / "tiers.toml"
+    tiers = ORDERS["in front"].replace("URL", upstream.url.replace("127.0.0.1", NAME)).replace("MODEL", "any")
+    file.write_text(f"deadline_ms = {DEADLINE_S * 1e3:g}\n{tiers}", encoding="utf-8")
+    router = create_router(Settings(tiers=file))
+    await router.start()
+    try:
+        turns = (
+            Turn(previous_question="", previous_answer="", response=f"Xin chào {number}!") for number in range(10**9)
+        )
+        [verdict] = await router.classify([next(turns)])
+        assert verdict.tier == NET
+        does_resolve = True
+        async with asyncio.timeout(WAIT_S):
+            while verdict.tier != HOST:
+                [verdict] = await router.classify([next(turns)])
+    finally:
+        await router.close()
+
+
+NAME = "host.emotion.test"
+"""A name that only this test resolves (RFC 6761)."""

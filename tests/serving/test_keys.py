@@ -1,7 +1,9 @@
 """Keys: where they come from, what they open, and what is said to whoever has none."""
 
 import hashlib
+import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -49,6 +51,21 @@ def test_keys_come_from_a_file(tmp_path: Path) -> None:
     keys = keys_of(keys_file=write(tmp_path, text))
     assert keys.client(f"Bearer {KEY}".encode()) == Client("robot", None)
     assert keys.client(f"Bearer {OTHER}".encode()) == Client("ops.eu", 60)
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER, "unknown"])
+def test_every_key_is_compared_in_constant_time_whichever_fits(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
+
+    def counting(known: bytes, sent: bytes) -> bool:
+        compared.append(known)
+        return compare(known, sent)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    with suppress(Unauthorized):
+        keys_of(keys=LIST).client(f"Bearer {key}".encode())
+    assert compared == [bytes.fromhex(DIGEST), bytes.fromhex(OTHER_DIGEST)]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ PATHS = (
     "/v1/classify/batch",
     f"/v1/{MARK}",
     f"/v1/classify?a={MARK}",
+    f"/v1/classify?model={MARK}",
     "/v1/chat/completions",
     "/v1/decisions",
     f"/v1/models?{MARK}={MARK}",
@@ -124,7 +125,7 @@ def replies(client: httpx.Client) -> Iterator[tuple[str, str]]:
             for headers in ({}, HEADERS):
                 reply = client.post(path, content=body, headers=headers)
                 yield f"{name}, sent to {path}", f"{reply.text} {reply.headers}"
-    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/v1/models"):
+    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/v1/models", f"/v1/models/{MARK}"):
         reply = client.get(f"{path}?{MARK}={MARK}", headers=HEADERS)
         yield path, f"{reply.text} {reply.headers}"
     for name, request in REQUESTS.items():
