@@ -71,29 +71,36 @@ class Facts:
     def __init__(self, facts: Iterable[Fact], groups: Iterable[Fact] = ()) -> None:
         self._facts, self._groups = _by_rarest(facts), _by_rarest(groups)
 
-    def judge(self, question: str, asked: Sequence[str], said: AbstractSet[str]) -> Judgement:
+    def right(self, question: str, asked: Sequence[str]) -> tuple[str, ...]:
+        """What is right to answer, in stems; empty where nobody knows.
+
+        Args:
+            question: as it was asked, in lower case.
+            asked: its words (`words_of`).
+        """
+        if (total := _sum(question)) is not None:
+            return (total,)
+        known = _asked_for(self._facts, {stem(word) for word in asked})
+        exact = max((len(fact.words) for fact in known), default=0)
+        return tuple(text for fact in known if len(fact.words) == exact for text in fact.right)
+
+    def judge(self, question: str, asked: Sequence[str], said: AbstractSet[str], right: Sequence[str]) -> Judgement:
         """Whether an answer is right.
 
         Args:
             question: as it was asked, in lower case.
             asked: its words (`words_of`).
             said: all phrases of the answer; empty for silence.
+            right: what is right to answer (`right`).
         """
         if not said:
             return "open"
-        words = {stem(word) for word in asked}
-        if (total := _sum(question)) is not None:
-            known = [_Known((), (total,))]
-        else:
-            known = _asked_for(self._facts, words)
-            exact = max((len(fact.words) for fact in known), default=0)
-            known = [fact for fact in known if len(fact.words) == exact]
-        groups = [] if known else _asked_for(self._groups, words)
-        if not known and not groups:
+        groups = [] if right else _asked_for(self._groups, {stem(word) for word in asked})
+        if not right and not groups:
             return "open"
         stems = {_stems(phrase) for phrase in said}
-        if known:
-            return "right" if any(text in stems for fact in known for text in fact.right) else "wrong"
+        if right:
+            return "wrong" if stems.isdisjoint(right) else "right"
         letter = _LETTER.search(question)
         begins = "" if letter is None else letter[1] or letter[2]
         members = (text for group in groups for text in group.right if text in stems)

@@ -31,6 +31,8 @@ _ONSETS: Final = ["b", "bl", "ch", "d", "dr", "f", "fl", "g", "gr", "j", "k", "l
 _RIMES: Final = ["ab", "ack", "ail", "an", "ap", "ee", "eek", "ell", "en", "ick", "im", "ing", "ip", "oat", "ob", "ock",
                  "og", "oo", "oon", "op", "ow", "ub", "uff", "um", "ut"]  # fmt: skip
 
+_VOWELS: Final = frozenset("aàáăâầấeéêềếiìíoòóôồốơờớuùúưừứy")
+
 
 class Asked(NamedTuple):
     """A question with what would be right and wrong. `word`, `vi`: what a reaction may name."""
@@ -99,6 +101,8 @@ class Asker:
                 right = [*word.vi]
             case "say_sentence" | "sentence_to_en":
                 right, wrong = [_plain(word.sentence[0])], self._wrong_sentence(word, 0, rng)
+                right += [self._heard(right[0], rng)]
+                wrong += [self._heard(text, rng) for text in (wrong[0], wrong[-1])]
             case "sentence_to_vi":
                 right, wrong = [_plain(word.sentence[1])], self._wrong_sentence(word, 1, rng)
             case "spell":
@@ -228,6 +232,7 @@ class Asker:
         wrong += [rng.choice(other.ear)] if other.ear else []
         synonyms = {w.en.lower() for v in word.vi for w in self._by_vi[v]}
         wrong = [w for w in wrong if w.lower() not in synonyms]
+        wrong += [half_heard for half_heard in [_half_heard(word, rng)] if half_heard]
         return wrong + ([half] if len(half) >= 3 and half.lower() not in self._by_en else [])
 
     def _wrong_sentence(self, word: Word, language: int, rng: random.Random) -> list[str]:
@@ -240,6 +245,11 @@ class Asker:
             swapped = re.sub(rf"\b{re.escape(word.en)}\b", rng.choice(word.confused), right, flags=re.IGNORECASE)
             wrong += [swapped, swapped]
         return [w for w in wrong if w != right]
+
+    def _heard(self, sentence: str, rng: random.Random) -> str:
+        """An English sentence as a Vietnamese ear hears it, as far as its words are known."""
+        known = ((text, self._by_en.get(text)) for text in sentence.split())
+        return " ".join(rng.choice(word.ear) if word and word.ear else text for text, word in known)
 
     def _sibling(self, word: Word, rng: random.Random) -> Word:
         siblings = self._by_category[word.category]
@@ -258,6 +268,15 @@ class Asker:
         """The word's sentence with a gap in its place; None where the word does not stand in it."""
         gapped, found = re.subn(rf"\b{re.escape(word.en)}\b", "___", word.sentence[0], count=1, flags=re.IGNORECASE)
         return gapped if found else None
+
+
+def _half_heard(word: Word, rng: random.Random) -> str:
+    """The word by ear without its last syllable; empty where that may stand for all of it."""
+    *kept, last = rng.choice(word.ear).split() if word.ear else [""]
+    # A last syllable that is a vowel alone, or ends on one that is none in English, stands for a consonant: children
+    # often leave it out.
+    half = "" if last[:1] in _VOWELS or last.endswith(("ờ", "ơ", "ì", "ồ")) else " ".join(kept)
+    return "" if half in word.ear else half
 
 
 def _plain(sentence: str) -> str:

@@ -14,6 +14,7 @@ from emotion_svc.decoding.comparison import Entry, Wordbook
 from emotion_svc.decoding.facts import NUMBERS, Fact, words_of
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
+from emotion_svc.train.sound import fit_sounds
 
 
 class _Line(BaseModel):
@@ -40,6 +41,14 @@ class Word(_Line):
     opposite: Text | None
     clue: Text | None
     sentence: tuple[Text, Text]
+
+
+class Gloss(_Line):
+    """One line of `train_data/exercises/glossary.jsonl`, a word that is only looked up: keys as those of `Word`."""
+
+    en: Text
+    vi: tuple[Text, ...]
+    ear: tuple[Text, ...]
 
 
 class FactLine(_Line):
@@ -101,6 +110,7 @@ class Knowledge(NamedTuple):
     categories: dict[str, Category]
     quiz: dict[str, list[Quiz]]
     facts: list[FactLine]
+    glossary: list[Gloss]
 
 
 class _Order(NamedTuple):
@@ -136,11 +146,12 @@ _EMPTY: Final = frozenset(
 
 
 def wordbook_of(knowledge: Knowledge) -> Wordbook:
-    """What goes with the model: the words, and facts: written ones, the quiz, what follows from an order."""
+    """What goes with the model: words, facts (written ones, the quiz, what follows from an order), and sounds."""
     entries = [
         Entry(w.en, w.vi, w.ear, tuple(form for form in (w.opposite, w.plural, w.past) if form and form != w.en))
         for w in knowledge.words
     ]
+    entries += [Entry(w.en, w.vi, w.ear, ()) for w in knowledge.glossary]
     facts = [Fact(line.asked, line.right) for line in knowledge.facts]
     asked = [(quiz.question, quiz.right) for quiz in knowledge.quiz.get("fact_en", ())]
     asked += [(word.clue, (word.en,)) for word in knowledge.words if word.clue]
@@ -151,7 +162,7 @@ def wordbook_of(knowledge: Knowledge) -> Wordbook:
         keys = {key for text in (*category.vi, *category.en) if (key := _key(text, least=1))}
         members = tuple(word.en for word in knowledge.words if word.category == name)
         groups.append(Fact(tuple(sorted(keys)), members))
-    return Wordbook(entries, facts, groups)
+    return Wordbook(entries, facts, groups, fit_sounds((entry.en, heard) for entry in entries for heard in entry.said))
 
 
 def _key(question: str, least: int = 2) -> str:
@@ -196,4 +207,5 @@ def load_knowledge(train_data: Path) -> Knowledge:
         {name: Category.model_validate(entry) for name, entry in categories.items()},
         dict(quiz),
         read_rows(train_data / "exercises/facts.jsonl", FactLine),
+        read_rows(train_data / "exercises/glossary.jsonl", Gloss),
     )

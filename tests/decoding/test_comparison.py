@@ -1,4 +1,4 @@
-"""What the model is told about answer and question: two marks, from any texts, and nothing that a child can write."""
+"""What the model is told about answer and question: three marks, from any texts, and nothing that a child can write."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from emotion_svc.decoding.comparison import ECHOES, MEANINGS, WORDBOOK_FILE, Entry, Wordbook
 from emotion_svc.decoding.facts import Fact
+from emotion_svc.decoding.sound import SoundTable
 from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import SHIPPED
@@ -23,6 +24,7 @@ BOOK = Wordbook(
     ],
     [Fact(("color sky", "màu trời"), ("blue",))],
     [Fact(("animal",), ("monkey", "mouse"))],
+    SoundTable({"m": {"m-": 2.0, "": -2.0, "?": -1.0}}, {"?": -1.0}),
 )
 TOKENS = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
 
@@ -80,6 +82,7 @@ def test_a_wordbook_is_read_as_it_was_written(tmp_path: Path) -> None:
     BOOK.save(tmp_path)
     again = Wordbook.load(tmp_path)
     assert (again.entries, again.facts, again.groups) == (BOOK.entries, BOOK.facts, BOOK.groups)
+    assert again.sounds == BOOK.sounds
 
 
 def test_without_a_file_the_wordbook_is_empty_and_knows_nothing(tmp_path: Path) -> None:
@@ -98,6 +101,26 @@ def test_a_file_that_is_no_wordbook_is_refused(tmp_path: Path, content: str) -> 
 def test_the_shipped_wordbook_knows_the_lexicon() -> None:
     assert len(TOKENS.wordbook.entries) >= 1_500
     assert TOKENS.wordbook.compare("Con voi tiếng Anh là gì?", "elephant").meaning == "means"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "meaning"),
+    [
+        ("Say 'squirrel'.", "sờ quơ rồ", "sounds"),
+        ("Say: 'I have a sister.'", "ai hép ơ sít tơ", "sounds"),
+        ("Say: 'I have a sister.'", "ai hép ơ brót đờ", "unlike"),
+        ("Say 'umbrella'.", "em hổng biết", "unlike"),
+        ("Say 'twelve'.", "tu eo", "sounds"),  # a spelling of the wordbook, however unlike
+        ("Say 'curtain'.", "window", "another"),
+    ],
+)
+def test_what_is_quoted_is_to_be_heard_whole(question: str, answer: str, meaning: str) -> None:
+    assert TOKENS.wordbook.compare(question, answer).meaning == meaning
+
+
+def test_a_right_answer_by_ear_is_right_though_no_list_has_it() -> None:
+    assert TOKENS.wordbook.compare("What is the capital of England?", "lân đần").judgement == "right"
+    assert TOKENS.wordbook.compare("What is the capital of England?", "cà phê sữa").judgement != "right"
 
 
 @pytest.mark.parametrize(
