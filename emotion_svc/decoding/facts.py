@@ -109,7 +109,10 @@ class Facts:
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case; an apostrophe inside a word is dropped, a hyphen parts two."""
-    return _WORD.findall(INNER_APOSTROPHE.sub("", text.lower()))
+    text = text.lower()
+    if text.replace(" ", "").isalnum():  # most texts of the wordbook, and most answers: four times as fast
+        return text.split()
+    return _WORD.findall(INNER_APOSTROPHE.sub("", text))
 
 
 def stem(word: str) -> str:

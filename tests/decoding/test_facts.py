@@ -1,5 +1,6 @@
 """Whether an answer is right, where what is right is written down."""
 
+import re
 import time
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotion_svc.decoding.comparison import Entry, Wordbook
-from emotion_svc.decoding.facts import JUDGEMENTS, NUMBERS, Fact, stem
+from emotion_svc.decoding.facts import JUDGEMENTS, NUMBERS, Fact, stem, words_of
 
 BOOK = Wordbook(
     [
@@ -103,3 +104,9 @@ def test_a_long_question_is_read_in_no_time(question: str) -> None:
 
 def test_a_set_without_words_is_never_asked_for() -> None:
     assert Wordbook([], [Fact(("", "!"), ("cat",))]).compare("", "cat").judgement == "open"
+
+
+@given(st.text(max_size=40))
+def test_words_are_the_runs_of_letters_and_digits_in_lower_case(text: str) -> None:
+    apart = re.sub(r"(?<=\w)['’](?=\w)", "", text.lower())
+    assert words_of(text) == re.findall(r"[^\W_]+", apart)
