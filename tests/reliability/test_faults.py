@@ -67,7 +67,7 @@ async def test_a_host_whose_name_resolves_again_is_used_again(
     resolve, does_resolve = socket.getaddrinfo, False
 
     def resolving(host: Any, *rest: Any, **options: Any) -> Any:
-        if host != NAME:
+        if host not in (NAME, NAME.encode()):
             return resolve(host, *rest, **options)
         if not does_resolve:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
