@@ -119,6 +119,7 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemostrecent",  # the worker that is asked has looked just now
         )
+        self._spend_today.set(0)  # else several workers would not show it before somebody looks
         self._spend_cap = Gauge(
             "emotion_svc_spend_cap_usd", "What a day may cost.", registry=registry, multiprocess_mode="livemax"
         )
