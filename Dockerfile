@@ -31,8 +31,10 @@ CMD ["emotion-svc", "serve"]
 
 FROM python:3.11-slim-bookworm AS cpu
 RUN useradd --create-home --uid 10001 pika
+# Hosts as engines and tiers, and traces; none of it is imported unless it is asked for.
+ARG EXTRAS=remote,otel
 RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
-    pip install --no-cache-dir /wheel/*.whl
+    pip install --no-cache-dir "emotion-svc[$EXTRAS] @ file://$(echo /wheel/*.whl)"
 USER pika
 WORKDIR /home/pika
 ENV EMOTION_SVC_HOST=0.0.0.0 EMOTION_SVC_PORT=30030
