@@ -140,7 +140,7 @@ class Wordbook:
         is_new = echo in ("new", "part")
         ear = _Ear(self.sounds, said) if is_new and self.sounds else None
         if ear and not right and meaning in ("sounds", "another", "unknown"):
-            meaning = self._listened(meaning, ear, question, named, by_ear)
+            meaning = self._listened(meaning, ear, question, asked_phrases, named, by_ear)
         heard = {self.entries[number].en for number in by_ear}
         judgement = self._facts.judge(question.lower(), asked, said_phrases | heard, right)
         if judgement == "wrong" and ear and not english:
@@ -195,7 +195,13 @@ class Wordbook:
         return "another" if said_english - asked_english else "unknown"
 
     def _listened(
-        self, meaning: Meaning, ear: "_Ear", question: str, named: Iterable[Sequence[str]], by_ear: Set[int]
+        self,
+        meaning: Meaning,
+        ear: "_Ear",
+        question: str,
+        asked_phrases: Set[str],
+        named: Iterable[Sequence[str]],
+        by_ear: Set[int],
     ) -> Meaning:
         """The meaning with the sound of the answer. Any one of the English texts that are quoted is to be heard whole.
 
@@ -204,7 +210,7 @@ class Wordbook:
         texts = {" ".join(words): words for words in named}
         english = [words for text, words in texts.items() if self._is_english(text)]
         if not english:
-            vietnamese = set(texts) or (_phrases(words_of(question)) if _ENGLISH.search(question) else set())
+            vietnamese = set(texts) or (asked_phrases if _ENGLISH.search(question) else set())
             meant = sorted(_found(self._vietnamese, vietnamese))[:_MOST_NAMED]
             nearness = ear.nearness(words_of(self.entries[number].en) for number in meant)
             return "means" if nearness >= _CLOSE else meaning
