@@ -16,7 +16,7 @@ DOORS: Final = {
     "vllm": "engines/vllm",  # and engines/vllm_serve.py
     "openai": "engines/remote.py",
     "outlines": "decoding/language.py",
-    "outlines_core": "decoding/index.py",
+    "outlines_core": "decoding/",
     "fastapi": "serving/",
     "starlette": "serving/",
     "uvicorn": "serving/",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emotion_svc.decoding.index import AnswerIndex
 from emotion_svc.decoding.language import FORCED_OPENING, answer_regex, continuation_regex
-from emotion_svc.schema import ALL_ANSWERS
+from emotion_svc.schema import ALL_ANSWERS, Answer
 from emotion_svc.taxonomy import LABELS
 
 EOS = 0
@@ -31,6 +31,13 @@ def test_the_language_is_exactly_the_46_answers() -> None:
     said = list(said_by(index))
     assert sorted(said) == sorted(ALL_ANSWERS)
     assert len(set(said)) == len(LABELS) * 2 == 46
+
+
+def test_the_regex_is_the_one_that_outlines_makes_of_the_schema() -> None:
+    from outlines.types import JsonSchema
+    from outlines.types.dsl import to_regex
+
+    assert to_regex(JsonSchema(Answer, whitespace_pattern="")) == f"({answer_regex()})"
 
 
 def test_what_follows_the_forced_opening_is_the_rest_of_the_same_answers() -> None:
