@@ -10,6 +10,7 @@ from emotion_svc.config import Settings
 from emotion_svc.serving.budget import asked_deadline_ms
 from emotion_svc.serving.chat_answer import ChatCompletion, ChatUsage, Choice, Message, events
 from emotion_svc.serving.chat_request import ChatRequest, chat_request, turn_of_messages
+from emotion_svc.serving.direct import DirectRoute
 from emotion_svc.serving.documents import inline_schema
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, OPENAI_REFUSALS
@@ -35,7 +36,7 @@ EXAMPLE_REQUEST: Final = {
 
 def chat_wire(service: Service, settings: Settings) -> APIRouter:
     """`/v1/chat/completions`."""
-    router = APIRouter(tags=["openai"])
+    router = APIRouter(tags=["openai"], route_class=DirectRoute)
     intake = Intake.of(settings)
 
     @router.post(

@@ -19,6 +19,7 @@ from emotion_svc.serving.decision_request import (
     decision_request,
     turn_of_input,
 )
+from emotion_svc.serving.direct import DirectRoute
 from emotion_svc.serving.documents import inline_schema
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.openai_errors import OPENAI_PROBLEMS, OPENAI_REFUSALS
@@ -126,7 +127,7 @@ class Decision(BaseModel):
 
 def decisions_wire(service: Service, settings: Settings) -> APIRouter:
     """`/v1/decisions`."""
-    router = APIRouter(tags=["openai"])
+    router = APIRouter(tags=["openai"], route_class=DirectRoute)
     intake = Intake.of(settings)
 
     @router.post(

@@ -32,6 +32,7 @@ class Gate:
         self._app, self._keys, self._metrics = app, keys, metrics
         self._open_paths = HEALTH_PATHS if settings.keys_cover == "all" else OPERATIONS_PATHS
         self._per_minute, self._at_once = settings.client_requests_per_minute, settings.client_in_flight
+        self._has_limits = self._per_minute is not None or self._at_once is not None
         self._rates = RateLimiter()
         self._in_flight: Counter[str] = Counter()
 
@@ -48,9 +49,13 @@ class Gate:
 
     def _let_in(self, scope: Scope, place: ExitStack) -> None:
         """Takes a place for the request. Raises `errors.Unauthorized`, `RateLimited` or `TooManyAtOnce`."""
-        client = Client(_address(scope), None) if self._keys is None else self._keys.client(_authorization(scope))
         if self._keys is not None:
+            client = self._keys.client(_authorization(scope))
             note(client=client.name)
+        elif self._has_limits:
+            client = Client(_address(scope), None)
+        else:
+            return
         if scope["path"] in OPERATIONS_PATHS:
             return
         if (per_minute := client.requests_per_minute or self._per_minute) is not None:

@@ -15,6 +15,7 @@ from emotion_svc.config import Settings
 from emotion_svc.errors import EngineUnavailable
 from emotion_svc.schema import Answer, Timings, Turn, Verdict
 from emotion_svc.serving.budget import DEADLINE_PARAMETER, asked_deadline_ms
+from emotion_svc.serving.direct import DirectRoute
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.options import OPTION_PARAMETERS, Options, asked_options
@@ -73,7 +74,7 @@ class Ready(BaseModel):
 
 def native_wires(service: Service, settings: Settings) -> APIRouter:
     """`/v1/classify` and `/v1/classify/batch`."""
-    router = APIRouter(tags=["classify"])
+    router = APIRouter(tags=["classify"], route_class=DirectRoute)
     intake = Intake.of(settings)
     turn_schema = _turn_schema(settings)
     batch_schema = {
