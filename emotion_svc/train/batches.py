@@ -89,12 +89,17 @@ class Batcher:
         opinion = self._reader(sample.response, sample.fold) if is_read else None
         return {COMPARISON: marks_of(comparison), WORDING: marks_of_opinion(opinion)}
 
+    def prompts(
+        self, samples: Sequence[Sample], augment: AugmentConfig | None, rng: np.random.Generator
+    ) -> list[list[int]]:
+        """As `encode`, with the randomness of numpy."""
+        return self.encode(samples, random.Random(int(rng.integers(2**63))), augment)
+
     def batches(
         self, samples: Sequence[Sample], size: int, augment: AugmentConfig, rng: np.random.Generator
     ) -> Iterator[Batch]:
         """All samples once, in batches of like length, the batches in random order."""
-        own_rng = random.Random(int(rng.integers(2**63)))
-        prompts = self.encode(samples, own_rng, augment)
+        prompts = self.prompts(samples, augment, rng)
         for group in like_lengths([len(prompt) for prompt in prompts], size, rng):
             yield self.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 

@@ -78,6 +78,13 @@ class OptimConfig(_Section):
     average_decay: Share = 0.998
 
 
+class PretrainConfig(_Section):
+    """Reading before labels: how often all lines are read as a language model; what is not here is as in `optim`."""
+
+    epochs: int = 0
+    learning_rate: float = 2e-3
+
+
 class TrainConfig(_Section):
     """One run, from the lines to the shipped files."""
 
@@ -85,6 +92,7 @@ class TrainConfig(_Section):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
     optim: OptimConfig = OptimConfig()
 
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -27,11 +27,15 @@ from emotion_svc.train.export import export_onnx
 from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
 from emotion_svc.train.loop import LOG_FILE, STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
-from emotion_svc.train.samples import Corpus, Sample, make_epoch
+from emotion_svc.train.pretrainer import Pretrainer
+from emotion_svc.train.samples import Corpus, Sample, from_turn, make_epoch
 from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
 from emotion_svc.train.trainer import Trainer
 from emotion_svc.train.wording import Voters
+
+PRETRAINED: Final = "pretrained"
+"""Where in a run's directory its pretraining is."""
 
 
 class Lines(NamedTuple):
@@ -98,6 +102,7 @@ class Run:
         self._out.mkdir(parents=True, exist_ok=True)
         for name in (STATE_FILE, LOG_FILE):
             (self._out / name).unlink(missing_ok=True)
+            (self._out / PRETRAINED / name).unlink(missing_ok=True)
         tokenizer = train_tokenizer(texts_of(self._lines), self.config.model.vocab)
         tokenizer.save(str(saved))
         (self._out / WORDBOOK_FILE).unlink(missing_ok=True)
@@ -121,19 +126,31 @@ class Run:
             ),
             self.config.optim.dropout,
         )
+        on = device or torch.device("cpu")
+        if self.config.pretrain.epochs and not (self._out / STATE_FILE).exists():
+            model = self._pretrained(model, on, progress=progress)
         trainer = Trainer(
-            model,
-            self.batcher,
-            self.slots,
-            Epochs(self._lines, self.config),
-            self._dev,
-            self.config,
-            self._out,
-            device or torch.device("cpu"),
+            model, self.batcher, self.slots, Epochs(self._lines, self.config), self._dev, self.config, self._out, on
         )
         trainer.resume()
         trainer.run(progress=progress)
         return trainer.average.cpu()
+
+    def _pretrained(self, model: Decoder, device: torch.device, *, progress: bool) -> Decoder:
+        """The network after it has read all lines as a language model."""
+        pretrainer = Pretrainer(
+            model,
+            self.batcher,
+            Readings(self._lines, self.config),
+            [from_turn(example) for example in self._dev],
+            self.config,
+            self._out / PRETRAINED,
+            device,
+        )
+        pretrainer.resume()
+        pretrainer.run(progress=progress)
+        model.load_state_dict(pretrainer.average.state_dict())
+        return model
 
     def write(self, model: Decoder, fitted_on: str) -> Calibration | None:
         """Writes checkpoint, int8 graph and, where there are held-out turns, the calibration to `model/`."""
@@ -144,6 +161,19 @@ class Run:
         self._voters.shipped.save(directory / WORDING_FILE)
         export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
+
+
+class Readings:
+    """An epoch of what is written, each line once and as it stands, made from (seed, epoch): no label is needed."""
+
+    def __init__(self, lines: Lines, config: TrainConfig) -> None:
+        self._corpus, self._seed = Corpus(lines.turns, lines.responses, exercises=None), config.seed
+        self._data = DataConfig(turn_repeats=1, response_repeats=1, joined=0, exercises=0, crops=0)
+        self._augment = config.augment.model_copy(update={"borrowed_context": 0.0})
+
+    def __call__(self, epoch: int) -> list[Sample]:
+        """The samples of one epoch."""
+        return make_epoch(self._corpus, self._data, self._augment, random.Random(self._seed * 20_011 + epoch))
 
 
 class Epochs:

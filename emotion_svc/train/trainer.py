@@ -15,7 +15,8 @@ from emotion_svc.schema import Example
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 from emotion_svc.train.batches import Batch, Batcher
 from emotion_svc.train.config import OptimConfig, TrainConfig
-from emotion_svc.train.loop import Loop, schedule, shares_right
+from emotion_svc.train.learner import Learner
+from emotion_svc.train.loop import Loop, shares_right
 from emotion_svc.train.model import Decoder
 from emotion_svc.train.samples import Sample, from_turn
 
@@ -88,19 +89,14 @@ class Trainer(Loop[Batch]):
         device: torch.device,
     ) -> None:
         super().__init__(config.optim.epochs, out, device)
-        self.model, self._batcher, self._slots, self._config = model.to(device), batcher, slots, config
+        self._learner = Learner(model.to(device), config.optim, config.optim.learning_rate)
+        self._batcher, self._slots, self._config = batcher, slots, config
         self._epoch_samples, self._dev = epoch_samples, dev
-        self.average = Decoder(model.shape).to(device)
-        self.average.load_state_dict(model.state_dict())
-        decayed = [p for p in model.parameters() if p.dim() > 1]
-        plain = [p for p in model.parameters() if p.dim() < 2]
-        optim = config.optim
-        self._optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=optim.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+
+    @property
+    def average(self) -> Decoder:
+        """The averaged network, which is what a run is for."""
+        return self._learner.average
 
     def _steps_per_epoch(self) -> int:
         return -(-len(self._epoch_samples(0)) // self._config.optim.batch)
@@ -111,22 +107,11 @@ class Trainer(Loop[Batch]):
         return self._batcher.batches(samples, self._config.optim.batch, self._config.augment, rng)
 
     def _train_step(self, batch: Batch, done: float) -> float:
-        optim = self._config.optim
-        for group in self._optimizer.param_groups:
-            group["lr"] = optim.learning_rate * schedule(done, optim.warmup_share)
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            loss = loss_of(self.model(batch.ids, batch.read), batch, self._slots, optim)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        # Early on the average follows the weights closely, later it forgets slowly.
-        steps = self._step + 1
-        decay = min(optim.average_decay, (1 + steps) / (10 + steps))
-        with torch.no_grad():
-            for mine, theirs in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mine.lerp_(theirs, 1 - decay)
+            logits = self._learner.model(batch.ids, batch.read)
+            loss = loss_of(logits, batch, self._slots, self._config.optim)
+        self._learner.follow(loss, self._step, done)
         return loss.item()
 
     def _dev_scores(self) -> dict[str, float]:
@@ -139,13 +124,7 @@ class Trainer(Loop[Batch]):
         return shares_right(self._dev, emotion, learn_score)
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
+        return self._learner.state()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._learner.restore(state)
