@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -93,6 +94,16 @@ def create_app(
         },
     )
     app.state.stopping = stopping
+    routers = [
+        native_wires(service, settings),
+        chat_wire(service, settings),
+        decisions_wire(service, settings),
+        models_wire(models, started=int(time.time())),
+        health_wires(service, metrics, stopping),
+    ]
+    for router in routers:
+        app.include_router(router)
+    wires = frozenset(route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
     # The last one is the outermost.
     app.add_middleware(CancelWhenGone)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.receive_timeout_s)
@@ -105,14 +116,9 @@ def create_app(
             allow_headers=["authorization", "content-type", "x-deadline-ms", "x-request-id"],
             expose_headers=["x-request-id", "server-timing", "retry-after"],
         )
-    app.add_middleware(Border, metrics=metrics, stopping=stopping)
+    app.add_middleware(Border, wires=wires, metrics=metrics, stopping=stopping)
     if tracing is not None:
         app.add_middleware(Traced, provider=tracing)
-    app.include_router(native_wires(service, settings))
-    app.include_router(chat_wire(service, settings))
-    app.include_router(decisions_wire(service, settings))
-    app.include_router(models_wire(models, started=int(time.time())))
-    app.include_router(health_wires(service, metrics, stopping))
     assert app.openapi_url is not None
     app.include_router(docs_page(app.title, app.openapi_url))
     if keys is not None:

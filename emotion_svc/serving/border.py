@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Collection
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -24,10 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class Border:
-    """Wraps the whole app. Only the route's own path is logged and counted, never what the caller typed."""
+    """Wraps the whole app. Only a path that we serve (`wires`) is logged and counted, never what the caller typed."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, stopping: Stopping) -> None:
-        self._app, self._metrics, self._stopping = app, metrics, stopping
+    def __init__(self, app: ASGIApp, wires: Collection[str], metrics: Metrics, stopping: Stopping) -> None:
+        self._app, self._wires, self._metrics, self._stopping = app, wires, metrics, stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection (ASGI)."""
@@ -66,23 +67,24 @@ class Border:
             if not status:
                 await _send_internal_problem(scope, counting_send)
         milliseconds = round((time.perf_counter() - started) * 1e3, 3)
-        facts |= {"wire": _wire(scope), "status": status, "ms": milliseconds}
+        facts |= {"wire": self._wire(scope), "status": status, "ms": milliseconds}
         logger.info("request", extra={"fields": facts})
 
     def _count(self, scope: Scope, status: int, started: float, facts: dict[str, Fact]) -> None:
-        self._metrics.saw_request(_wire(scope), status, time.perf_counter() - started)
+        self._metrics.saw_request(self._wire(scope), status, time.perf_counter() - started)
         if (reason := facts.get("refused")) is not None:
             self._metrics.refused(str(reason))
+
+    def _wire(self, scope: Scope) -> str:
+        """The path of the route; of a request that was refused before it came to one, its own where we serve that."""
+        asked: str = scope["path"]
+        path: str = getattr(scope.get("route"), "path", asked if asked in self._wires else "unknown")
+        return path
 
 
 def _request_id(scope: Scope) -> bytes:
     sent: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return sent if _SANE_ID.fullmatch(sent) else secrets.token_hex(8).encode()
-
-
-def _wire(scope: Scope) -> str:
-    path: str = getattr(scope.get("route"), "path", "unknown")
-    return path
 
 
 async def _send_internal_problem(scope: Scope, send: Send) -> None:

@@ -29,7 +29,9 @@ def train(
             help="The run's directory; the model goes to its 'model/' (runs/pika; with --init runs/finetuned)."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of labels, instead of the configuration's; [pretrain] stays.")
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(metavar="DIR|HUB_ID", help="Fine-tune this causal checkpoint for the engine vllm instead."),

@@ -79,9 +79,9 @@ class OptimConfig(_Section):
 
 
 class PretrainConfig(_Section):
-    """Reading before labels: how often all lines are read as a language model; what is not here is as in `optim`."""
+    """Reading before labels: how often all turns and responses are read as a language model; the rest as in `optim`."""
 
-    epochs: int = 0
+    epochs: Annotated[int, Field(ge=0)] = 0
     learning_rate: float = 2e-3
 
 

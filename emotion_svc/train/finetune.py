@@ -140,7 +140,8 @@ class FinetuneRun:
         self.checkpoint = load_checkpoint(init, prompts=prompts)
         self._config, self._lines, self._dev, self._out, self._prompts = config, lines, dev, out, prompts
         settings = out / "config.json"
-        begun = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest} | config.model_dump()
+        begun = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest, "lines": lines.digest}
+        begun |= config.model_dump()
         same = json.dumps(begun, indent=2)
         if settings.exists() and settings.read_text("utf-8") == same:
             return

@@ -51,7 +51,7 @@ class Loop(ABC, Generic[BatchT]):
 
     @abstractmethod
     def _dev_scores(self) -> dict[str, float]:
-        """Shares of held-out turns that are right, for the log; empty where there are none."""
+        """What held-out turns say, for the log; empty where there are none."""
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """From the lines of `train_data/` to a model directory, step by step."""
 
+import json
 import random
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
+from pydantic_core import to_json
 from tokenizers import Tokenizer
 
 from emotion_svc.data import read_examples, read_responses
@@ -45,6 +48,11 @@ class Lines(NamedTuple):
     responses: list[ResponseExample]
     knowledge: Knowledge | None
 
+    @property
+    def digest(self) -> str:
+        """Of all that is in them: a run that was stopped goes on with the same lines or begins anew."""
+        return blake2b(to_json(self), digest_size=16).hexdigest()
+
 
 def read_lines(root: Path, data: DataConfig, extra: Sequence[Path] = ()) -> Lines:
     """Reads the training files below `root`, and whole turns from the `extra` files.
@@ -75,11 +83,11 @@ def texts_of(lines: Lines) -> list[str]:
 
 
 class Run:
-    """One training run in a directory of its own: tokenizer.json, state.pt, log.jsonl, and `model/` at the end.
+    """One training run in a directory of its own, with `pretrained/` and, at the end, `model/` in it.
 
     Args:
         config: the settings; a run is resumed only with the same ones.
-        lines: what is trained on.
+        lines: what is trained on; the same holds for them.
         dev: held-out turns for the log and the calibration.
         out: the run's directory.
     """
@@ -94,9 +102,10 @@ class Run:
         self.batcher = Batcher(self._tokens, self.slots, self._voters.opinion, label_noise=config.optim.label_noise)
 
     def _begin(self) -> Tokenizer:
-        """Tokenizer and voters: of a run with the same settings that was stopped, else new ones; the old state goes."""
+        """Tokenizer and voters: of a stopped run of the same settings and lines, or new ones; the old state goes."""
         settings, saved = self._out / "config.json", self._out / "tokenizer.json"
-        if settings.exists() and settings.read_text("utf-8") == self.config.model_dump_json(indent=2):
+        same = json.dumps({"lines": self._lines.digest} | self.config.model_dump(), indent=2)
+        if settings.exists() and settings.read_text("utf-8") == same:
             self._voters = Voters.load(self._out)
             return Tokenizer.from_file(str(saved))
         self._out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +119,7 @@ class Run:
             wordbook_of(self._lines.knowledge).save(self._out)
         self._voters = Voters(self._lines.turns, self._lines.responses)
         self._voters.save(self._out)
-        settings.write_text(self.config.model_dump_json(indent=2), encoding="utf-8")
+        settings.write_text(same, encoding="utf-8")
         return tokenizer
 
     def train(self, device: torch.device | None = None, *, progress: bool = True) -> Decoder:
@@ -164,7 +173,7 @@ class Run:
 
 
 class Readings:
-    """An epoch of what is written, each line once and as it stands, made from (seed, epoch): no label is needed."""
+    """An epoch to read: each turn and each response once, varied as in training, made from (seed, epoch)."""
 
     def __init__(self, lines: Lines, config: TrainConfig) -> None:
         self._corpus, self._seed = Corpus(lines.turns, lines.responses, exercises=None), config.seed

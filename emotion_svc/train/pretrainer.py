@@ -1,4 +1,4 @@
-"""Language-model pretraining: the network reads all our lines and predicts each next token, before it is taught labels.
+"""Language-model pretraining: before labels, the network learns to predict each next token of turns and responses.
 
 A label says something of the few words that decide it; what stands around a word says something of every word. Dai and
 Le (2015, arXiv:1511.01432) begin text classifiers as language models of the same texts.

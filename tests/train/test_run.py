@@ -92,6 +92,8 @@ def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(
         run(tmp_path).train(progress=False)
     monkeypatch.undo()
     resumed = run(tmp_path).train(progress=False)
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, CONFIG.optim.epochs + 1))  # it went on, and did not begin anew
     for name, weight in finished[1].state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, msg=f"{name} differs after resuming")
 
