@@ -19,14 +19,14 @@ RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
     uv pip install --system --no-cache "emotion-svc[vllm] @ file://$(echo /wheel/*.whl)"
 USER vllm
 WORKDIR /home/vllm
-ENV EMOTION_SVC_ENGINE=vllm EMOTION_SVC_HOST=0.0.0.0 EMOTION_SVC_PORT=30030
+ENV EMOTION_SVC_HOST=0.0.0.0 EMOTION_SVC_PORT=30030
 EXPOSE 30030
 # http.client, because urllib would ask a proxy that the environment names.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD python3 -c "\
 import http.client; asked = http.client.HTTPConnection('127.0.0.1', $EMOTION_SVC_PORT, timeout=3); \
 asked.request('GET', '/readyz'); raise SystemExit(asked.getresponse().status != 200)"
 ENTRYPOINT []
-CMD ["emotion-svc", "serve"]
+CMD ["emotion-svc", "serve", "--engine", "vllm"]
 
 
 FROM python:3.11-slim-bookworm AS cpu

@@ -47,17 +47,19 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=30030, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: Count = Field(default=1, description="Processes that share the port, each with its own engine.")
-    engine: EngineName = Field(default="embedded", description="What runs the model.")
+    engine: EngineName = Field(default="embedded", description="What runs the model: embedded, vllm or remote.")
     model: str | None = Field(
         default=None,
         min_length=1,
         description="Model directory, Hub id, or the name at a remote host; the shipped or the preset's by default.",
     )
-    preset: str | None = Field(default=None, min_length=1, description="The host that the engine remote asks.")
+    preset: str | None = Field(
+        default=None, min_length=1, description="The host that the engine remote asks (docs/remote.md)."
+    )
     base_url: str | None = Field(default=None, min_length=1, description="Where it is, instead of the preset's URL.")
     model_aliases: Names = Field(
         default=("HuggingFaceTB/SmolLM2-135M-Instruct",),
-        description="Further names that a request may call the model by, separated by commas.",
+        description="Further names that a request may call the model by, separated by commas; yours replace this one.",
     )
     tiers: Path | None = Field(
         default=None, description="TOML file of several tiers (docs/tiers.md), in place of the one that engine names."
@@ -71,7 +73,7 @@ class Settings(BaseSettings):
     model_idle_s: Count = Field(default=600, description="A further model that is unused for so long is unloaded.")
     while_loading: WhileLoading = Field(
         default="wait",
-        description="Whether a request for a model that is loading waits for it, up to its deadline, or is answered by "
+        description="A request for a model that is loading: wait, up to its deadline, or default, answered by "
         "the default model.",
     )
     threads: Count = Field(
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
         default=None, min_length=1, description="The same as a TOML file, which others may not read."
     )
     keys_cover: KeysCover = Field(
-        default="wires", description="What asks for a key: the wires, or all but /healthz and /readyz."
+        default="wires", description="What asks for a key: wires, or all but /healthz and /readyz."
     )
     client_requests_per_minute: Count | None = Field(
         default=None,
@@ -135,7 +137,8 @@ class Settings(BaseSettings):
         default=(), description="Origins whose pages may ask from a browser, separated by commas; none by default."
     )
     log_level: LogLevel = Field(
-        default="info", description="info has a line for each request, debug one more at its beginning."
+        default="info",
+        description="info has a line for each request, debug one more at its beginning, warning only what went wrong.",
     )
 
     @field_validator("model_aliases", "trusted_proxies", "cors_origins", mode="before")
