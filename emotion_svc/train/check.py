@@ -1,7 +1,7 @@
 """`python -m emotion_svc.train.check`: are the data files what docs/annotation.md says?
 
-Format and labels come with the schema, which also makes texts NFC; this adds near duplicates and, with `--noise`, the lines whose
-label a cross-validated n-gram model doubts most.
+Format and labels come with the schema; this adds near duplicates and, with `--noise`, the lines whose label a
+cross-validated n-gram model doubts most.
 """
 
 from collections import Counter, defaultdict
