@@ -30,7 +30,7 @@ def documented() -> Told:
 
 
 def test_every_failure_is_documented_as_it_is() -> None:
-    errors = [*below(ServiceError), Refused, UnknownModel]
+    errors: list[type[ServiceError]] = [*below(ServiceError), Refused, UnknownModel]
     told: Told = {error.kind: (error.status, error.retryable) for error in errors}
     told |= {problem.kind: (status, problem.retryable) for status, problem in HTTP_PROBLEMS.items()}
     told[INTERNAL.kind] = (500, INTERNAL.retryable)
