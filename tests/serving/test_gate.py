@@ -88,6 +88,16 @@ def test_a_key_has_its_own_limit_and_the_others_are_not_touched(serve: Callable[
     text = client.get("/metrics").text
     assert 'emotion_svc_rate_limited_total{client="robot"} 2.0' in text
     assert 'emotion_svc_refused_total{reason="rate_limit_exceeded"} 2.0' in text
+    assert 'emotion_svc_requests_total{status="429",wire="/v1/classify"} 2.0' in text
+
+
+def test_who_is_not_let_in_is_counted_under_the_path_only_where_we_serve_it(serve: Callable[..., httpx.Client]) -> None:
+    client = serve(keys=KEYS)
+    assert ask(client).status_code == client.post("/v1/anything").status_code == 401
+    text = client.get("/metrics").text
+    assert 'emotion_svc_requests_total{status="401",wire="/v1/classify"} 1.0' in text
+    assert 'emotion_svc_requests_total{status="401",wire="unknown"} 1.0' in text
+    assert "anything" not in text
 
 
 def test_a_key_without_a_limit_has_that_of_the_settings(serve: Callable[..., httpx.Client]) -> None:
