@@ -12,7 +12,7 @@ class DirectRoute(APIRoute):
     """A route whose function is called with the request, and nothing else, and gives the response itself.
 
     FastAPI would look for dependencies, collect background tasks and prepare a body to validate, of which our wires
-    have none: 0.02 ms of every request (docs/performance.md). So whatever guards a wire stands before it, in `gate`.
+    have none (docs/performance.md has what that costs). So whatever guards a wire stands before it, in `gate`.
 
     Raises:
         TypeError: the function takes anything but the request, or the route or its router has dependencies, which

@@ -54,7 +54,7 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
-        # Looked up once: that costs more than to observe (docs/performance.md).
+        # Looked up once, and not in each request (docs/performance.md).
         self._queue_s, self._tokenize_s, self._infer_s = map(stages.labels, ("queue", "tokenize", "infer"))
         self._in_flight = Gauge(
             "emotion_svc_turns_in_flight",
