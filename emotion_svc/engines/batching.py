@@ -26,6 +26,10 @@ Compute = Callable[[Sequence[Turn]], list[Verdict]]
 _AT_ONCE_S: Final = 0.001
 """Who was taken within this time did not wait: however slow the machine is, an idle one answers."""
 
+_DUE: Final = 0.75
+"""The part of its time after which a turn's answer counts as late here: its caller waits for what stands before and
+behind this line, too, and what is late is later by half a pass and more."""
+
 _NICE: Final = 10
 """Priority of the threads that compute: each step down is worth a tenth less of a core that is wanted by several."""
 
@@ -123,7 +127,7 @@ class Batcher:
         verdicts = await call.result
         # A time that is shorter than a pass is missed on an idle machine, too, and says nothing about this one.
         if within_s is not None and len(turns) == 1 and within_s > self._pass_s:
-            self._share.saw(is_late=time.perf_counter() - call.since > within_s)
+            self._share.saw(is_late=time.perf_counter() - call.since > _DUE * within_s)
         return verdicts
 
     def expected_ms(self, turns: int) -> float:
@@ -226,8 +230,8 @@ class _Pace:
 class Share:
     """How much of its time a turn may be expected to need. Times swing, and no estimate knows by how much.
 
-    So it is found by trial, as TCP finds its window: less by a twentieth for a late answer, more by a thousandth for
-    one in time, so that one or two in a hundred are late. All of it where none is.
+    So it is found by trial, as TCP finds its window: less by a twentieth for a late answer, more by a two-thousandth
+    for one in time, so that one in a hundred is late. All of it where none is.
     """
 
     LEAST: Final = 0.3
@@ -237,7 +241,7 @@ class Share:
 
     def saw(self, *, is_late: bool) -> None:
         """A turn was answered."""
-        self.now = max(self.LEAST, 0.95 * self.now) if is_late else min(1.0, self.now + 0.001)
+        self.now = max(self.LEAST, 0.95 * self.now) if is_late else min(1.0, self.now + 0.0005)
 
 
 def _give_way() -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine, KeepsLine
+from emotion_svc.engines.base import CANARY, Engine
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.breaker import Clock
 from emotion_svc.routing.conditions import why_asked
@@ -48,6 +48,8 @@ class Router:
         assert tiers
         assert safety_net is None or safety_net in tiers
         self._tiers, self._net, self._clock = tuple(tiers), safety_net, clock
+        # Where another tier stands before the net, which may answer, its line says nothing.
+        self._line = safety_net.line if safety_net is not None and safety_net is tiers[0] else None
         self.deadline_ms = deadline_ms
         self._observer: Observer = Unobserved()
         self._unanswered = 0
@@ -84,8 +86,7 @@ class Router:
 
         Where another tier stands before it, which may answer, nothing is expected (0).
         """
-        net = self._net.engine if self._net is self._tiers[0] else None
-        return net.expected_ms(turns) if isinstance(net, KeepsLine) else 0.0
+        return self._line.expected_ms(turns) if self._line is not None else 0.0
 
     def report_to(self, observer: Observer) -> None:
         """Tells `observer` what happens from now on."""

@@ -75,6 +75,7 @@ class Tier:
         policy: BreakerPolicy = DEFAULT_POLICY,
     ) -> None:
         self.plan, self.engine = plan, engine
+        self.line: KeepsLine | None = engine if isinstance(engine, KeepsLine) else None
         self.latency = RecentLatency()
         self.breaker = Breaker(clock, self._told_state, policy)
         self._clock, self._purse = clock, Purse(plan.name, plan.price, spend)
@@ -136,8 +137,8 @@ class Tier:
         """
         begun = self._clock()
         try:
-            if within_s is not None and isinstance(self.engine, KeepsLine):
-                verdicts = await self.engine.classify_within(turns, within_s)
+            if within_s is not None and self.line is not None:
+                verdicts = await self.line.classify_within(turns, within_s)
             else:
                 verdicts = await self.engine.classify(turns)
         except asyncio.CancelledError:
