@@ -18,14 +18,14 @@ _TURNS: Final = 300
 _WARM_UP: Final = 50
 
 
-async def measure_profile(model: EmbeddedModel, turns: Sequence[Turn], seats: Sequence[SeatReport]) -> Profile:
-    """Asks the model and the engine the same turns, one at a time.
+async def measure_profile(directory: Path, turns: Sequence[Turn], seats: Sequence[SeatReport]) -> Profile:
+    """Asks a directory's model, and an engine with it, the same turns, one at a time.
 
     What HTTP adds is taken from the seats, where embedded was measured both ways with one client.
     """
     asked = turns[:_TURNS]
-    operators = _operators(asked)
-    engine = EmbeddedEngine()
+    operators = _operators(directory, asked)
+    model, engine = EmbeddedModel(directory), EmbeddedEngine(directory)
     await engine.start()
     rows = []
     for place, turn in enumerate([*asked[:_WARM_UP], *asked]):
@@ -70,10 +70,10 @@ def _http_ms(seats: Sequence[SeatReport]) -> float | None:
     return alone["http"] - alone["process"] if len(alone) == 2 else None
 
 
-def _operators(turns: Sequence[Turn]) -> list[Slice]:
+def _operators(directory: Path, turns: Sequence[Turn]) -> list[Slice]:
     """Mean time by operator, the slowest first."""
     with TemporaryDirectory() as folder:
-        model = EmbeddedModel(profile=Path(folder) / "operators")
+        model = EmbeddedModel(directory, profile=Path(folder) / "operators")
         for turn in turns:
             model.classify([turn])
         events = json.loads(model.end_profile().read_text(encoding="utf-8"))

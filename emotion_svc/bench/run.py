@@ -55,14 +55,15 @@ async def run(request: Request, told: Told) -> BenchReport:
     request.out.mkdir(parents=True, exist_ok=True)
     machine, date = this_machine(), time.strftime("%Y-%m-%d %H:%M")
     turns = shuffled(request.gold, request.seed)
-    model = EmbeddedModel(Path(request.model) if request.model else SHIPPED)
+    directory = Path(request.model) if request.model else SHIPPED
+    model = EmbeddedModel(directory)
     seats = await _measure_seats(request, turns, told) if "load" in request.parts else []
     floor = profile = batch = None
     if "floor" in request.parts:
         told("floor: peak of the machine, work of a turn")
         floor = measure_floor(model, turns)
         told("profile: where the time goes")
-        profile = await measure_profile(model, turns, seats)
+        profile = await measure_profile(directory, turns, seats)
     if "batch" in request.parts:
         told("batch: classify --input")
         batch = await asyncio.to_thread(measure_batch, turns, request.out)

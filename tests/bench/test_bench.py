@@ -7,10 +7,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from emotion_svc.bench.batch import measure_batch
+from emotion_svc.bench.profile import measure_profile
 from emotion_svc.bench.results import BenchReport
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.cli import main
+from emotion_svc.modeldir import SHIPPED
 from tests.paths import EVAL_DATA
+from tests.serving.process import Process
 
 pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'bench')")
 
@@ -38,6 +41,35 @@ def test_embedded_is_measured_in_process_and_over_http(tmp_path: Path) -> None:
     assert "| embedded (HTTP) | 2 |" in done.stdout
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["p50_ms"]["embedded x1"] == round(report.seats[0].points[0].latency_ms.p50, 3)
+
+
+def test_a_host_is_measured_as_remote_beside_the_model_that_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "none")
+    host = Process()
+    try:
+        done = bench(
+            *("--engine", "embedded,remote", "--over", "process", "--part", "load", "--out", str(tmp_path)),
+            *("--clients", "1", "--rounds", "1", "--seconds", "0.02", "--warm-up", "0.02"),
+            *("--preset", "groq", "--base-url", f"{host.url}/v1", "--remote-model", "pika-tiny"),
+        )
+    finally:
+        host.stop()
+    assert done.exit_code == 0, done.stderr
+    _, remote = BenchReport.model_validate_json((tmp_path / "bench.json").read_text(encoding="utf-8")).seats
+    assert remote.subject == "remote"
+    [point] = remote.points
+    assert point.turns > 0
+    assert (point.valid, point.same_as_embedded) == (1, 1)
+
+
+async def test_the_profile_says_where_the_time_of_a_turn_goes() -> None:
+    profile = await measure_profile(SHIPPED, shuffled([GOLD], seed=0)[:8], [])
+    assert {"MatMulNBits", "MultiHeadAttention"} <= {operator.name for operator in profile.operators}
+    graph, _, tokenize, *_ = (part.ms for part in profile.parts)
+    assert 0 < graph <= sum(operator.ms for operator in profile.operators)
+    assert tokenize > 0
 
 
 @pytest.mark.parametrize(
