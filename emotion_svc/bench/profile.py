@@ -28,14 +28,15 @@ async def measure_profile(directory: Path, turns: Sequence[Turn], seats: Sequenc
     model, engine = EmbeddedModel(directory), EmbeddedEngine(directory)
     await engine.start()
     rows = []
-    for place, turn in enumerate([*asked[:_WARM_UP], *asked]):
+    warm_up = asked[:_WARM_UP]
+    for place, turn in enumerate([*warm_up, *asked]):
         started = time.perf_counter()
         timings = model.classify([turn])[0].timings
         direct = time.perf_counter()
         await engine.classify([turn])
         whole = (direct - started) * 1e3
         through_engine = (time.perf_counter() - direct) * 1e3
-        if place >= _WARM_UP:
+        if place >= len(warm_up):
             rows.append(
                 (
                     timings.tokenize_ms,
