@@ -7,8 +7,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -19,8 +17,9 @@ import typer
 
 from emotion_svc.bench.cli import bench
 from emotion_svc.config import Settings, load_settings
-from emotion_svc.errors import MissingExtra, ServiceError
+from emotion_svc.errors import MissingExtra
 from emotion_svc.eval.cli import evaluate
+from emotion_svc.exits import told_in_one_line
 from emotion_svc.train.cli import train
 
 main = typer.Typer(
@@ -64,7 +63,7 @@ def classify(
         raise typer.BadParameter(f"missing {', '.join(missing)}; give all three fields, or --input")
     if input_ is not None and len(missing) < len(fields):
         raise typer.BadParameter("give either the fields of one turn or --input, not both")
-    with _told_in_one_line():
+    with told_in_one_line():
         settings = load_settings(engine=engine, model=model, preset=preset, base_url=base_url)
         if input_ is None:
             print(asyncio.run(_answer_one(settings, fields, with_detail=detail)))
@@ -83,7 +82,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that share the port (1).")] = None,
 ) -> None:
     """Serve over HTTP until SIGTERM or Ctrl-C. Further settings: environment, EMOTION_SVC_… (docs/settings.md)."""
-    with _told_in_one_line():
+    with told_in_one_line():
         settings = load_settings(
             host=host, port=port, engine=engine, model=model, preset=preset, base_url=base_url, workers=workers
         )
@@ -107,7 +106,7 @@ def cost(
     """Print turns, tokens and USD of each tier, against everything to the paid tier."""
     from emotion_svc.serving.cost import costs_from_file, costs_from_url, summary
 
-    with _told_in_one_line():
+    with told_in_one_line():
         if url is not None and spend_file is not None:
             raise typer.BadParameter("give either --url or --spend-file, not both")
         if url is not None:
@@ -135,7 +134,7 @@ def key(
     ] = None,
 ) -> None:
     """Make a key for a client. Stdout has its entry for the file of keys; the key itself is shown once, on stderr."""
-    with _told_in_one_line():
+    with told_in_one_line():
         from emotion_svc.serving.keys import Keys, new_key
 
         secret, entry = new_key(requests_per_minute)
@@ -158,7 +157,7 @@ def vllm_args(
     ] = None,
 ) -> None:
     """Print the tuned 'vllm serve' command line for a model and the installed vLLM."""
-    with _told_in_one_line():
+    with told_in_one_line():
         if find_spec("vllm") is None:
             raise MissingExtra("vllm", "vllm")
         from emotion_svc.engines.vllm_serve import serve_command
@@ -230,13 +229,3 @@ def _greet(header: str, url: str) -> None:
     print(f"Serving  {url}")
     print(f"Docs     {url}/docs")
     print(f"Try      curl -s {url}/v1/classify{header} -H 'content-type: application/json' -d '{body}'", flush=True)
-
-
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    """What was to be expected ends the program with one line on stderr and status 1, not with a traceback."""
-    try:
-        yield
-    except ServiceError as error:
-        print(f"emotion-svc: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(1) from None

@@ -35,7 +35,7 @@ PEERS: Final = "bench/peers/"
 
 LAYERS: Final = (
     {"taxonomy", "text", "errors"},
-    {"schema", "config"},
+    {"schema", "config", "exits"},
     {"data", "modeldir", "prompt"},
     {"decoding"},
     {"engines"},

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
@@ -13,7 +11,8 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from emotion_svc.bench.subjects import NAMES, PARTS, WAYS, Name, Part, Way
-from emotion_svc.errors import MissingExtra, ServiceError, SetupError
+from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.exits import told_in_one_line
 
 Known = TypeVar("Known", bound=str)
 
@@ -45,7 +44,7 @@ def bench(
 
     Of engine, over, part and clients there may be several, separated by commas.
     """
-    with _told_in_one_line():
+    with told_in_one_line("emotion-svc bench"):
         for package in ("psutil", "matplotlib", "onnx"):
             if find_spec(package) is None:
                 raise MissingExtra(package, "bench")
@@ -105,15 +104,6 @@ def _named(pair: str) -> tuple[str, Path]:
             f"--python: expected NAME=PATH of an interpreter for one of {', '.join(NAMES)}, found {pair!r}"
         )
     return name, Path(path)
-
-
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except ServiceError as error:
-        print(f"emotion-svc bench: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 def main() -> None:

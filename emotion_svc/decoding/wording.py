@@ -112,7 +112,7 @@ class Wording:
         opinion is that of the mean log-odds with and without them.
         """
         scores, unended = self.scores(response), without_final_punctuation(response)
-        return opinion_of(scores if unended == response else (scores + self.scores(unended)) / 2)
+        return opinion_of(scores if unended == response else np.float32(0.5) * (scores + self.scores(unended)))
 
 
 def opinion_of(scores: Floats) -> Opinion:

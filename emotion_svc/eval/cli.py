@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from emotion_svc.data import read_examples
-from emotion_svc.errors import EngineUnavailable, MissingExtra, SetupError
+from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.exits import told_in_one_line
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Example, Verdict
 
@@ -67,7 +68,7 @@ def evaluate(
     """Score an engine on gold turns, with intervals, by family and by slice."""
     from emotion_svc.eval.report import compare, to_markdown
 
-    try:
+    with told_in_one_line("emotion-svc eval"):
         if plot is not None:
             _check_plot(plot)
         examples = read_examples([gold])
@@ -93,9 +94,6 @@ def evaluate(
             from emotion_svc.eval.plot import plot_risk_coverage
 
             plot_risk_coverage(report, plot)
-    except (SetupError, EngineUnavailable) as error:
-        typer.echo(f"emotion-svc eval: {error}", err=True)
-        raise typer.Exit(1) from error
     if json_out is not None:
         json_out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for name, value, bar in (

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from emotion_svc.data import read_examples
-from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.errors import MissingExtra
+from emotion_svc.exits import told_in_one_line
 from emotion_svc.schema import Example
 from emotion_svc.train.config import Config, DeviceName, FinetuneConfig, LoraConfig, TrainConfig, load_config
 
@@ -46,16 +47,14 @@ def train(
     root = path.resolve().parent.parent
     out = out or Path("runs/pika" if init is None else "runs/finetuned")
     try:
-        if init is None:
-            _train(_settings(path, TrainConfig, epochs), root, data or [], out, device)
-        else:
-            settings = _settings(path, FinetuneConfig, epochs)
-            if lora and settings.lora is None:
-                settings = settings.model_copy(update={"lora": LoraConfig()})
-            _finetune(init, settings, root, data or [], out, device)
-    except SetupError as error:
-        typer.echo(f"emotion-svc train: {error}", err=True)
-        raise typer.Exit(1) from error
+        with told_in_one_line("emotion-svc train"):
+            if init is None:
+                _train(_settings(path, TrainConfig, epochs), root, data or [], out, device)
+            else:
+                settings = _settings(path, FinetuneConfig, epochs)
+                if lora and settings.lora is None:
+                    settings = settings.model_copy(update={"lora": LoraConfig()})
+                _finetune(init, settings, root, data or [], out, device)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from {out}", err=True)
         raise typer.Exit(130) from None

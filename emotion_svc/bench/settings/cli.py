@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emotion_svc.errors import MissingExtra, ServiceError
+from emotion_svc.errors import MissingExtra
+from emotion_svc.exits import told_in_one_line
 from emotion_svc.modeldir import SHIPPED
 
 if TYPE_CHECKING:  # vLLM and what measures it are imported where they are used, so that --help is fast
@@ -28,16 +29,13 @@ def study(
     out: Annotated[Path, typer.Option(help="Where settings.json, plot and logs go.")] = Path("runs/settings"),
 ) -> None:
     """Measure vLLM's settings one at a time, from its defaults and from the tuned set. Ctrl-C keeps what is done."""
-    try:
+    with told_in_one_line("emotion-svc bench"):
         _check(only or [])
         from emotion_svc.bench.settings.run import Request
 
         out.mkdir(parents=True, exist_ok=True)
         request = Request(model, [gold], turns, load_turns, clients, seed, only or [], out)
         _run(request)
-    except ServiceError as error:
-        print(f"emotion-svc bench: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 def _check(only: list[str]) -> None:
