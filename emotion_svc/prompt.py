@@ -19,17 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from emotion_svc.errors import PromptError
 from emotion_svc.schema import Turn
-from emotion_svc.text import without_final_punctuation
 
 VARIABLES: Final = tuple(Turn.model_fields)
-UNENDED: Final = "unended_response"
-"""In the place of `response`: the response without its final punctuation, which no verdict shall hang on."""
-
 COMPARISON, WORDING = "comparison", "wording"
 """Further variables for prompts of our own models, in tokens that only our tokenizer has: how the answer compares with
 the question (`decoding.comparison`), and what the response's wording suggests (`decoding.wording`)."""
 
-_FIELD_OF: Final = {**{name: name for name in VARIABLES}, UNENDED: "response"}
 _OURS: Final = frozenset({COMPARISON, WORDING})
 
 
@@ -71,13 +66,11 @@ class Prompt(BaseModel):
         if not template.is_valid():
             raise ValueError("has a '$' that begins no variable; write '$$' for a dollar sign")
         used = set(template.get_identifiers())
-        if missing := [name for name in VARIABLES if name not in {_FIELD_OF.get(variable) for variable in used}]:
+        if missing := [name for name in VARIABLES if name not in used]:
             raise ValueError(f"lacks the variable {', '.join('$' + name for name in missing)}")
-        if {"response", UNENDED} <= used:
-            raise ValueError(f"shows the response twice; keep one of $response and ${UNENDED}")
-        if unknown := sorted(used - {*_FIELD_OF, *_OURS}):
+        if unknown := sorted(used - {*VARIABLES, *_OURS}):
             raise ValueError(
-                f"has the unknown variable {', '.join('$' + name for name in unknown)}; known: {', '.join(_FIELD_OF)}"
+                f"has the unknown variable {', '.join('$' + name for name in unknown)}; known: {', '.join(VARIABLES)}"
             )
         return text
 
@@ -102,8 +95,7 @@ class Prompt(BaseModel):
         pieces, end = [], 0
         for match in Template.pattern.finditer(self.user):
             name = match["named"] or match["braced"]
-            before = Segment(self.user[end : match.start()])
-            pieces += [before, Segment("", _FIELD_OF.get(name, name)) if name else Segment("$")]
+            pieces += [Segment(self.user[end : match.start()]), Segment("", name) if name else Segment("$")]
             end = match.end()
         pieces.append(Segment(self.user[end:]))
         return tuple(piece for piece in pieces if piece.text or piece.variable)
@@ -111,19 +103,9 @@ class Prompt(BaseModel):
     def user_segments(self, turn: Turn) -> list[Segment]:
         """The user text with every field of the turn as a segment of its own; those of marks stay empty."""
         return [
-            Segment(self.shown(piece.variable, getattr(turn, piece.variable)), piece.variable)
-            if piece.variable in VARIABLES
-            else piece
+            Segment(getattr(turn, piece.variable), piece.variable) if piece.variable in VARIABLES else piece
             for piece in self.pieces
         ]
-
-    def shown(self, field: str, text: str) -> str:
-        """What a model sees of the text of a turn's field."""
-        return without_final_punctuation(text) if field == "response" and self._hides_ends else text
-
-    @cached_property
-    def _hides_ends(self) -> bool:
-        return UNENDED in Template(self.user).get_identifiers()
 
     def messages(self, turn: Turn) -> list[Message]:
         """The prompt as chat messages."""

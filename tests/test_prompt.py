@@ -128,18 +128,6 @@ def test_a_missing_variable_is_named(tmp_path: Path, variable: str) -> None:
         load_prompt(write(tmp_path / "test.toml", user=user))
 
 
-def test_a_prompt_can_show_the_response_without_its_final_punctuation(tmp_path: Path) -> None:
-    user = GOOD["user"].replace("$response", "$unended_response")
-    prompt = load_prompt(write(tmp_path / "test.toml", user=user))
-    texts = {segment.variable: segment.text for segment in prompt.user_segments(TURN) if segment.variable}
-    assert texts == {"previous_question": "Con mèo?", "previous_answer": "cat", "response": "Chính xác"}
-
-
-def test_a_prompt_shows_the_response_in_one_of_both_forms(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"twice; keep one of \$response and \$unended_response"):
-        load_prompt(write(tmp_path / "test.toml", user=GOOD["user"].replace("$$5", "$unended_response")))
-
-
 def test_an_unknown_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=r"unknown variable \$answer; known: previous_question"):
         load_prompt(write(tmp_path / "test.toml", user=GOOD["user"].replace("Q:", "$answer")))

@@ -80,7 +80,6 @@ class TurnTokenizer:
             raise ModelError(f"'{path}' does not exist; a model directory holds tokenizer.json") from error
         except Exception as error:  # tokenizers raises bare Exception for anything it cannot read
             raise ModelError(f"'{path}' is no tokenizer file: {error}") from error
-        self.prompt = prompt
         self.system_ids: list[int] = self._own(prompt.system)
         self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent / WORDING_FILE)
         self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
@@ -95,7 +94,7 @@ class TurnTokenizer:
         fields: dict[str, list[int]] = {}
         truncated = False
         for name, limit in FIELD_TOKENS.items():
-            fields[name], was_cut = cut(self.field_ids(self.prompt.shown(name, getattr(turn, name))), limit)
+            fields[name], was_cut = cut(self.field_ids(getattr(turn, name)), limit)
             truncated |= was_cut
         return Encoded(self.assemble(fields, self.marks(turn)), truncated)
 

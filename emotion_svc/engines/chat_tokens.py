@@ -41,7 +41,6 @@ class ChatTokenizer:
         self._field_tokenizer: Tokenizer = Tokenizer.from_str(
             json.dumps(json.loads(own.to_str()) | {"added_tokens": []})
         )
-        self._shown = prompt.shown
         *texts, end = _pieces(tokenizer, prompt)
         self._start: list[int] = _start_of_text(tokenizer)
         self._plan: list[tuple[list[int], str, str]] = []
@@ -63,9 +62,7 @@ class ChatTokenizer:
         """The whole prompt, up to where the model's answer begins."""
         ids, truncated = list(self._start), False
         for own, variable, space in self._plan:
-            field, was_cut = cut(
-                self._field_ids(self._shown(variable, getattr(turn, variable)), space), self._limits[variable]
-            )
+            field, was_cut = cut(self._field_ids(getattr(turn, variable), space), self._limits[variable])
             ids += own + field
             truncated |= was_cut
         return Encoded(ids + self._end, truncated)

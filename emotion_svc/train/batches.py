@@ -65,10 +65,7 @@ class Batcher:
         bpe_dropout = augment.bpe_dropout if augment else 0.0
         columns = {
             name: [
-                cut(ids, limit)[0]
-                for ids in self._bpe.encode(
-                    [self._tokens.prompt.shown(name, getattr(s, short)) for s in samples], bpe_dropout, rng
-                )
+                cut(ids, limit)[0] for ids in self._bpe.encode([getattr(s, short) for s in samples], bpe_dropout, rng)
             ]
             for (name, limit), short in zip(FIELD_TOKENS.items(), ("question", "answer", "response"), strict=True)
         }

@@ -25,9 +25,8 @@ between the robot Pika and a child, which face Pika wears and whether the child 
 
 Behind the child's answer the prompt (`prompts/pika.toml`) shows three marks that say how it compares with the question
 (repeated, spelled, a meaning or a fact in `wordbook.json`, …), and behind the response three that say what its wording
-suggests (`wording.npz`, a linear voter over n-grams); the response itself stands there without its final punctuation.
-All of that is made by code, so ask this model through emotion_svc, whose engines make it alike, and not by a prompt of
-your own.
+suggests (`wording.npz`, a linear voter over n-grams): they are made by code, so ask this model through emotion_svc,
+whose engines make them alike, and not by a prompt of your own.
 
 ## Intended use
 Choosing an animation and counting right answers in a language-learning toy for Vietnamese children of 5 to 10. It

@@ -48,13 +48,6 @@ def test_the_tokens_are_those_of_the_whole_text_for_a_harmless_turn() -> None:
     assert ChatTokenizer(tokens, PROMPT, ROOM).encode(TURN).ids == tokens.encode(whole, add_special_tokens=False)
 
 
-def test_a_prompt_that_hides_final_punctuation_hides_it_from_a_chat_model_too() -> None:
-    prompt = PROMPT.model_copy(update={"user": PROMPT.user.replace("$response", "$unended_response")})
-    tokens = tokenizer()
-    hidden = ChatTokenizer(tokens, prompt, ROOM).encode(TURN)
-    assert hidden == ChatTokenizer(tokens, PROMPT, ROOM).encode(TURN.model_copy(update={"response": "Chính xác"}))
-
-
 def test_the_turns_share_the_beginning_of_their_prompts() -> None:
     chat = ChatTokenizer(tokenizer(), PROMPT, ROOM)
     first, second = chat.encode(TURN).ids, chat.encode(TURN.model_copy(update={"previous_question": "?"})).ids

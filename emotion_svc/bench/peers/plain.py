@@ -50,8 +50,8 @@ def shipped_text(turn: Turn) -> str:
     """The shipped checkpoint's prompt as text, for libraries that tokenize themselves."""
     prompt = prompt_for(model_name(SHIPPED))
     marks = {variable: "".join(shown) for variable, shown in _shipped_tokens().marks(turn).items()}
-    texts = [marks.get(segment.variable or "", segment.text) for segment in prompt.user_segments(turn)]
-    return prompt.system + "".join(texts)
+    texts = turn.model_dump() | marks
+    return prompt.system + "".join(texts[piece.variable] if piece.variable else piece.text for piece in prompt.pieces)
 
 
 @cache
