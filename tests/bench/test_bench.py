@@ -20,8 +20,8 @@ pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'bench')")
 GOLD = EVAL_DATA / "dev.jsonl"
 
 
-def bench(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["bench", "--gold", str(GOLD), *arguments])
+def bench(*arguments: str, gold: Path = GOLD) -> Result:
+    return CliRunner().invoke(main, ["bench", "--gold", str(gold), *arguments])
 
 
 def test_embedded_is_measured_in_process_and_over_http(tmp_path: Path) -> None:
@@ -47,12 +47,15 @@ def test_a_host_is_measured_as_remote_beside_the_model_that_it_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROQ_API_KEY", "none")
+    one_turn = tmp_path / "gold.jsonl"  # so that both are asked the same, however fast they are
+    one_turn.write_text(GOLD.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
     host = Process()
     try:
         done = bench(
             *("--engine", "embedded,remote", "--over", "process", "--part", "load", "--out", str(tmp_path)),
             *("--clients", "1", "--rounds", "1", "--seconds", "0.02", "--warm-up", "0.02"),
             *("--preset", "groq", "--base-url", f"{host.url}/v1", "--remote-model", "pika-tiny"),
+            gold=one_turn,
         )
     finally:
         host.stop()
