@@ -228,6 +228,9 @@ def test_as_many_late_answers_are_borne_as_are_aimed_at() -> None:
     for number in range(2_000):
         share.saw(is_late=number % 100 == 0)
     assert share.now > 0.9
+    for number in range(5_000):
+        share.saw(is_late=number % 50 == 0)
+    assert share.now < 0.6
     for number in range(2_000):
         share.saw(is_late=number % 5 == 0)
     assert share.now < 0.4
