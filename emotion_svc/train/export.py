@@ -12,14 +12,20 @@ One graph serves both passes (the turn, then the pair of tokens that opens the s
     logits     (batch, read, 25)                         of the 23 labels, then false, true
     present    (layers, 2, batch, heads, past + length, head)
 
-The last layer is evaluated at `read` alone, and only the 25 slot tokens get logits. int8 means 8-bit weights
-in blocks of 64 with a scale each, multiplied with activations that are quantized row by row
-(`MatMulNBits`, accuracy level 4). Dynamic quantization over the whole tensor (`MatMulInteger`) would make a
-turn's answer depend on the turns that share its batch.
+The last layer is evaluated at `read` alone, and only the 25 slot tokens get logits. In int8 a product is made in one of
+two ways, neither of which lets a turn's answer depend on the turns that share its batch, as scales of whole tensors
+would:
+
+- with steps that are fixed beforehand (`QuantizeLinear`, `MatMulIntegerToFloat`), where the range of its input is known
+  (`train/ranges.py`): a scale for each column of weights, which have 7 bits. With 8, the sum of two products overflows
+  16 bits on x86 processors without VNNI, and their answers would be others;
+- else with 8-bit weights in blocks of 64 with a scale each, and inputs that are quantized block by block
+  (`MatMulNBits`, accuracy level 4): it takes twice as long, and an outlier spoils one block of one row.
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,15 +45,22 @@ BLOCK: Final = 64
 """Inputs that share a scale; fewer where the inner size is no multiple of it. Against 32: 8 % faster, and no further
 from fp32 (docs/log.md)."""
 _MICROSOFT = "com.microsoft"
+_ZERO: Final = 128
+"""Where 0 is in a byte."""
 
 
 class _Graph:
-    """Collects nodes and weights; every method appends a node and returns the name of its output."""
+    """Collects nodes and weights; every method appends a node and returns the name of its output.
 
-    def __init__(self, precision: Precision) -> None:
-        self.precision = precision
+    `inputs` has the input of each product by the product's name.
+    """
+
+    def __init__(self, precision: Precision, ranges: Mapping[str, float]) -> None:
+        self.precision, self._ranges = precision, ranges
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self.inputs: dict[str, str] = {}
+        self._zero = self.weight("zero", np.array(_ZERO, np.uint8)) if ranges else ""
 
     def weight(self, name: str, value: npt.NDArray[np.generic]) -> str:
         self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
@@ -62,8 +75,21 @@ class _Graph:
 
     def linear(self, x: str, name: str, matrix: Array) -> str:
         """X @ matrix.T, `matrix` as torch keeps it: (out, in)."""
+        self.inputs[name] = x
         if self.precision == "fp32":
             return self.node("MatMul", x, self.weight(name, matrix.T))
+        if name in self._ranges:
+            columns, column_scales = quantize_columns(matrix)
+            step = self.weight(name + ".step", np.array(self._ranges[name] / 127, np.float32))
+            return self.node(
+                "MatMulIntegerToFloat",
+                self.node("QuantizeLinear", x, step, self._zero),
+                self.weight(name + ".q7", columns),
+                step,
+                self.weight(name + ".scale", column_scales),
+                self._zero,
+                domain=_MICROSOFT,
+            )
         packed, scales = quantize_blocks(matrix)
         return self.node(
             "MatMulNBits",
@@ -91,23 +117,42 @@ class _Graph:
         return self.node("SimplifiedLayerNormalization", x, self.weight(name, weight), axis=-1, epsilon=eps)
 
 
+def quantize_columns(matrix: Array) -> tuple[npt.NDArray[np.int8], Array]:
+    """7-bit weights, as they are multiplied from the right: (in, out), and a scale for each column (out,)."""
+    scales = np.maximum(np.abs(matrix).max(axis=1), 1e-12) / 63
+    return np.rint(matrix / scales[:, None]).astype(np.int8).T, scales.astype(np.float32)
+
+
 def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
     """8-bit weights around 128 in blocks along the input: (out, in / block, block), and scales (out, in / block)."""
     out, inner = matrix.shape
     block = math.gcd(inner, BLOCK)
     blocks = matrix.reshape(out, inner // block, block)
     scales = np.maximum(np.abs(blocks).max(axis=-1), 1e-12) / 127
-    packed = np.rint(blocks / scales[..., None]).astype(np.int16) + 128
+    packed = np.rint(blocks / scales[..., None]).astype(np.int16) + _ZERO
     return packed.astype(np.uint8), scales.astype(np.float32)
 
 
-def export_onnx(checkpoint: Path, slots: Slots, precision: Precision, out: Path) -> str:
-    """Writes the graph of the checkpoint directory to `out`; returns its digest (`digest_of`)."""
+def export_onnx(
+    checkpoint: Path, slots: Slots, precision: Precision, out: Path, ranges: Mapping[str, float] | None = None
+) -> str:
+    """Writes the graph of the checkpoint directory to `out`; returns its digest (`digest_of`).
+
+    `ranges`, for int8: how far the inputs of products go, by the products' names (`ranges.input_ranges`).
+    """
+    onnx.save(graph_of(checkpoint, slots, precision, ranges or {})[0], out)
+    return digest_of(out)
+
+
+def graph_of(
+    checkpoint: Path, slots: Slots, precision: Precision, ranges: Mapping[str, float]
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The graph, and the name of the input of each of its products, by the product's name."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     weights = {k: v.astype(np.float32) for k, v in load_file(checkpoint / "model.safetensors").items()}
     heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
     head, eps = config["head_dim"], config["rms_norm_eps"]
-    graph = _Graph(precision)
+    graph = _Graph(precision, ranges)
     angles = np.outer(
         np.arange(config["max_position_embeddings"]), config["rope_theta"] ** (-np.arange(0, head, 2) / head)
     )
@@ -126,9 +171,7 @@ def export_onnx(checkpoint: Path, slots: Slots, precision: Precision, out: Path)
     x = graph.norm(x, "norm", weights["model.norm.weight"], eps)
     wanted = [*slots.labels, slots.false, slots.true]
     graph.node("Identity", graph.linear(x, "slots", embedding[wanted]), out="logits")
-    model = _finish(graph, layers, heads, head, len(wanted))
-    onnx.save(model, out)
-    return digest_of(out)
+    return _finish(graph, layers, heads, head, len(wanted)), graph.inputs
 
 
 def _layer(

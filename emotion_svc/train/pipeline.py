@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from pydantic_core import to_json
 from tokenizers import Tokenizer
@@ -21,7 +22,7 @@ from emotion_svc.errors import SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example, ResponseExample
-from emotion_svc.train.batches import Batcher
+from emotion_svc.train.batches import Batcher, label_target
 from emotion_svc.train.calibrate import calibrate
 from emotion_svc.train.checkpoint import write_checkpoint
 from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
@@ -31,7 +32,8 @@ from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
 from emotion_svc.train.loop import LOG_FILE, STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.pretrainer import Pretrainer
-from emotion_svc.train.samples import Corpus, Sample, from_turn, make_epoch
+from emotion_svc.train.ranges import input_ranges
+from emotion_svc.train.samples import Corpus, Sample, from_turn, gold, make_epoch
 from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
 from emotion_svc.train.trainer import Trainer
@@ -39,6 +41,9 @@ from emotion_svc.train.wording import Voters
 
 PRETRAINED: Final = "pretrained"
 """Where in a run's directory its pretraining is."""
+
+_RANGED: Final = 400
+"""The lines from which the ranges of the products' inputs are read (`ranges.input_ranges`)."""
 
 
 class Lines(NamedTuple):
@@ -168,8 +173,21 @@ class Run:
         write_checkpoint(model, self.tokenizer, self.config.model.name, directory)
         self._tokens.wordbook.save(directory)
         self._voters.shipped.save(directory / WORDING_FILE)
-        export_onnx(directory, self.slots, "int8", directory / ONNX_FILE)
+        ranges = input_ranges(directory, self.slots, self._answered_prompts())
+        export_onnx(directory, self.slots, "int8", directory / ONNX_FILE, ranges)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
+
+    def _answered_prompts(self) -> list[list[int]]:
+        """Some turns and responses as the engine reads them: each up to the token before the value of learn_score."""
+        lines = [from_turn(turn) for turn in self._lines.turns]
+        lines += [Sample("", "", line.response, gold(line.emotion), None) for line in self._lines.responses]
+        rng = random.Random(self.config.seed)
+        some = rng.sample(lines, min(_RANGED, len(lines)))
+        labels = [self.slots.labels[int(np.argmax(label_target(sample)))] for sample in some]
+        return [
+            [*prompt, label, self.slots.between]
+            for prompt, label in zip(self.batcher.encode(some, rng), labels, strict=True)
+        ]
 
 
 class Readings:
