@@ -154,7 +154,7 @@ def test_a_bad_line_is_told_by_number_and_answered_in_its_place_and_the_good_one
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert ["error" in row for row in rows] == [False, True, False, True, True, False]
     assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["line 2", "line 4", "line 5"]
-    assert "x: unknown field" in done.stderr
+    assert "body: an unknown field (1 characters; known are" in done.stderr
     assert WORD not in done.stdout + done.stderr
 
 

@@ -7,16 +7,16 @@ chosen, not sampled, and it is always whole, so that no `max_tokens` and no `sto
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, ValidationError
+from pydantic import Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, ValidationError
 
 from emotion_svc.schema import Turn
+from emotion_svc.serving.closed import Closed
 from emotion_svc.serving.constraints import without_constraints
 from emotion_svc.serving.intake import Intake, Model
 from emotion_svc.serving.openai_errors import Refused
 from emotion_svc.serving.openai_turn import turn_of_text
 from emotion_svc.serving.problems import describe
 
-_CLOSED: Final = ConfigDict(frozen=True, extra="forbid")
 _ROLES: Final = ("system", "developer", "user", "assistant")
 TextTag = Annotated[StrictStr, Tag("text")]
 TEXT_OR_LIST: Final = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
@@ -27,19 +27,15 @@ _Penalty = Annotated[float, Field(strict=True, ge=-2, le=2)]
 _Count = Annotated[StrictInt, Field(ge=1)]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Closed):
     """How a stream is sent."""
-
-    model_config = _CLOSED
 
     include_usage: StrictBool | None = Field(default=None, description="Send a last chunk with the token counts.")
     include_obfuscation: StrictBool | None = Field(default=None, description="Changes nothing: nothing is padded.")
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Closed):
     """The fields that are taken; those with a default may also be null."""
-
-    model_config = _CLOSED
 
     model: StrictStr = Field(description="A name of GET /v1/models.", examples=["HuggingFaceTB/SmolLM2-135M-Instruct"])
     messages: list[dict[str, Any]] = Field(
@@ -112,7 +108,7 @@ def validated(kind: type[Model], fields: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         errors = error.errors(include_url=False)
     place = errors[0]["loc"][0] if errors[0]["loc"] else None
-    # Outside the handler: pydantic's own error holds the turn. A name that we do not know could hold anything.
+    # Outside the handler: pydantic's own error holds the turn. A field that we do not know has no name here.
     raise Refused(describe(errors), place if isinstance(place, str) and place in kind.model_fields else None)
 
 

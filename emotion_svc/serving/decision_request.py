@@ -7,16 +7,16 @@ on; like the caller's system message in a chat, they are taken and not used.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, Tag
+from pydantic import Field, StrictStr, Tag
 
 from emotion_svc.schema import Turn
 from emotion_svc.serving.chat_request import TEXT_OR_LIST, TextTag, check_messages, validated
+from emotion_svc.serving.closed import Closed
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.openai_errors import Refused
 from emotion_svc.serving.openai_turn import turn_of_fields, turn_of_text
 from emotion_svc.taxonomy import FAMILIES, LABELS
 
-_CLOSED: Final = ConfigDict(frozen=True, extra="forbid")
 _TextOrItems = Annotated[TextTag | Annotated[list[dict[str, Any]], Tag("list")], TEXT_OR_LIST]
 
 ASKABLE: Final = (
@@ -25,19 +25,15 @@ ASKABLE: Final = (
 )
 
 
-class Option(BaseModel):
+class Option(Closed):
     """A value that may be chosen."""
-
-    model_config = _CLOSED
 
     value: StrictStr
     description: StrictStr | None = None
 
 
-class ChoiceQuestion(BaseModel):
+class ChoiceQuestion(Closed):
     """Which face to wear. The values are all labels, or all families, in any order."""
-
-    model_config = _CLOSED
 
     type: Literal["choice"]
     name: Literal["emotion"]
@@ -55,10 +51,8 @@ class ChoiceQuestion(BaseModel):
         return sorted(option.value for option in self.choices) == sorted(LABELS)
 
 
-class PredicateQuestion(BaseModel):
+class PredicateQuestion(Closed):
     """Whether the child just got an English exercise right."""
-
-    model_config = _CLOSED
 
     type: Literal["predicate"]
     name: Literal["learn_score"]
@@ -68,10 +62,8 @@ class PredicateQuestion(BaseModel):
 Question = Annotated[ChoiceQuestion | PredicateQuestion, Field(discriminator="type")]
 
 
-class DecisionRequest(BaseModel):
+class DecisionRequest(Closed):
     """The fields that are taken; those with a default may also be null, and keep somebody's books."""
-
-    model_config = _CLOSED
 
     model: StrictStr = Field(description="A name of GET /v1/models.")
     input: _TextOrItems = Field(

@@ -2,14 +2,15 @@
 
 import json
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import from_json
 
 from emotion_svc.config import Settings
 from emotion_svc.errors import InvalidTurn, TooLarge
 from emotion_svc.schema import Turn
+from emotion_svc.serving.closed import Closed, with_unknown_counted
 from emotion_svc.serving.problems import describe
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -19,12 +20,16 @@ _TURN_SHAPE: Final = f"a turn is an object with {', '.join(FIELDS)}, all texts; 
 _BATCH_SHAPE: Final = f'a batch is {{"turns": [turn, …]}}; {_TURN_SHAPE}'
 
 
-class TurnBatch(BaseModel):
+def _only_of_turn(value: Any) -> Any:
+    return with_unknown_counted(Turn, value)
+
+
+class TurnBatch(Closed):
     """Several turns, answered in the same order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    turns: tuple[Turn, ...] = Field(description="The turns; answers come in the same order.")
+    turns: tuple[Annotated[Turn, BeforeValidator(_only_of_turn)], ...] = Field(
+        description="The turns; answers come in the same order."
+    )
 
 
 class Intake(NamedTuple):
@@ -50,7 +55,7 @@ class Intake(NamedTuple):
     def turn_from(self, value: object) -> Turn:
         """The turn in a parsed value. Raises as `turn`."""
         self._refuse_long_fields(value)
-        return _validated(Turn, value, _TURN_SHAPE)
+        return _validated(Turn, _only_of_turn(value), _TURN_SHAPE)
 
     def batch(self, body: bytes) -> tuple[Turn, ...]:
         """The turns in a JSON body `{"turns": […]}`.

@@ -7,16 +7,15 @@ behind the question mark, too. What it would have put into the OpenAPI document 
 from typing import Any, Final
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from emotion_svc.errors import InvalidTurn
+from emotion_svc.serving.closed import Closed
 from emotion_svc.serving.problems import describe
 
 
-class Options(BaseModel):
+class Options(Closed):
     """A misspelt name is refused, not ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     detail: bool = Field(default=False, description="Answer with the whole verdict instead of the two keys.")
     model: str | None = Field(default=None, description="A name of GET /v1/models; the default model if left out.")

@@ -6,7 +6,6 @@
 list repeats the input, so it never leaves: `describe` says what was wrong in our words, from types and names.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 
 from emotion_svc.errors import ServiceError
+from emotion_svc.serving.closed import Unknown
 
 _SHOWN: Final = 5
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
 _JSON_TYPES: Final = {
     dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number",
@@ -83,38 +82,35 @@ def encode(problem: Problem) -> str:
 
 
 def describe(errors: Sequence[ErrorDetails], *where: str) -> str:
-    """What was wrong, by field, from pydantic's list: names, types and counts, never a value.
+    """What was wrong, by field, from pydantic's list: names that we know, types and counts, never a value.
 
-    `where` is what stands before the fields' names.
+    `where` is what stands before the fields' names. Unknown fields are told where the model is a `closed` one.
     """
-    told = [f"{_place((*where, *error['loc']))}: {_fault(error)}" for error in errors[:_SHOWN]]
+    told = [f"{_place((*where, *_known(error)))}: {_fault(error)}" for error in errors[:_SHOWN]]
     if len(errors) > _SHOWN:
         told.append(f"and {len(errors) - _SHOWN} more")
     return "; ".join(told)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    return ".".join(_shown_name(part) for part in loc) or "body"
+    return ".".join(map(str, loc)) or "body"
 
 
-def _shown_name(part: int | str) -> str:
-    """A field's name; one that is no plain name could hold anything, so only its length is told."""
-    text = str(part)
-    return text if isinstance(part, int) or _NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
+def _known(error: ErrorDetails) -> tuple[int | str, ...]:
+    """The names that lead to a fault, without that of a field which is unknown: it could be anything."""
+    return error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
 
 
 def _fault(error: ErrorDetails) -> str:
     match error["type"]:
         case "missing":
             return "missing"
-        case "extra_forbidden":
-            return "unknown field"
+        case "extra_forbidden" if isinstance(error["input"], Unknown):
+            return str(error["input"])
         case "too_short" if isinstance(error["input"], list):
             return "expected a list that is not empty"
         case "too_short" | "string_too_short":
             return "expected a text that is not empty"
-        case "string_unicode":
-            return "a field's name is no valid Unicode"
         case kind if kind in _EXPECTED:
             return f"expected {_EXPECTED[kind]}, found {_json_type(error['input'])}"
         case kind if kind in _BOUNDS:

@@ -42,9 +42,10 @@ def refused(answer: httpx.Response, status: int, kind: str) -> str:
         (without("response"), "response: missing"),
         (without("previous_answer"), "previous_answer: missing"),
         ({}, "previous_question: missing; previous_answer: missing; response: missing"),
-        (TURN | {"mood": WORD}, "mood: unknown field"),
-        (TURN | {f"{WORD} is here": 1}, "(a name of 17 characters): unknown field"),
-        (TURN | {"\ud800": WORD}, "body: a field's name is no valid Unicode"),
+        (TURN | {"mood": 1}, f"body: an unknown field (4 characters; known are {', '.join(TURN)})"),
+        (TURN | {WORD: "response"}, "body: an unknown field (9 characters; known are"),
+        (TURN | {"\ud800": WORD}, "body: an unknown field (1 characters; known are"),
+        (without("response") | {"reponse": WORD}, "response: missing; body: an unknown field (7 characters"),
         (TURN | {"response": None}, "response: expected a text, found null"),
         (TURN | {"response": 7}, "response: expected a text, found a number"),
         (TURN | {"response": True}, "response: expected a text, found a boolean"),
@@ -55,7 +56,8 @@ def refused(answer: httpx.Response, status: int, kind: str) -> str:
         ([TURN], "body: expected an object, found a list"),
         (WORD, "body: expected an object, found a text"),
         (None, "body: expected an object, found null"),
-        (dict.fromkeys("abcdefg", 1), "and 5 more"),
+        (dict.fromkeys([WORD, "b", "c"], 1), "body: 3 unknown fields (9, 1, 1 characters; known are"),
+        (dict.fromkeys("abcdefg", 1), "body: 7 unknown fields (1, 1, 1, 1, 1, … characters; known are"),
     ],
 )
 def test_what_is_no_turn_is_refused_with_the_field_and_what_was_expected(
@@ -90,12 +92,14 @@ def test_what_is_no_json_is_refused(client: httpx.Client, path: str, body: bytes
     ("body", "reason"),
     [
         ({}, "turns: missing"),
-        (TURN, "turns: missing; previous_question: unknown field"),
+        (TURN, "turns: missing; body: 3 unknown fields (17, 15, 8 characters; known are turns)"),
         ({"turns": TURN}, "turns: expected a list, found an object"),
         ({"turns": None}, "turns: expected a list, found null"),
         ({"turns": [TURN, WORD]}, "turns.1: expected an object, found a text"),
         ({"turns": [TURN, TURN, without("response")]}, "turns.2.response: missing"),
-        ({"turns": [TURN], "model": WORD}, "model: unknown field"),
+        ({"turns": [TURN], WORD: 1}, "body: an unknown field (9 characters; known are turns)"),
+        ({"turns": [TURN, TURN | {WORD: 1}]}, "turns.1: an unknown field (9 characters; known are previous_question,"),
+        ({"turns": [{}, {}]}, "turns.1.previous_answer: missing; and 1 more"),
         ([TURN], "body: expected an object, found a list"),
     ],
 )
@@ -109,9 +113,9 @@ def test_one_bad_turn_refuses_the_batch_and_is_named(client: httpx.Client, body:
     ("query", "reason"),
     [
         ("detail=maybe", "query.detail: expected true or false, found a text"),
-        ("detial=true", "query.detial: unknown field"),
+        ("detial=true", "query: an unknown field (6 characters; known are detail, model)"),
         (f"detail={WORD}", "query.detail: expected true or false, found a text"),
-        (f"{WORD}%20{WORD}=1", "query.(a name of 19 characters): unknown field"),
+        (f"{WORD}%20{WORD}=1", "query: an unknown field (19 characters; known are detail, model)"),
     ],
 )
 def test_an_option_that_does_not_exist_is_refused(client: httpx.Client, query: str, reason: str) -> None:

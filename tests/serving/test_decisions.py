@@ -161,7 +161,15 @@ def test_any_other_question_is_refused_and_told_what_can_be_asked(client: httpx.
 def test_what_keeps_books_is_taken_and_what_is_unknown_refused(client: httpx.Client) -> None:
     books = {"prompt_cache_key": "k", "prompt_cache_options": {"mode": "explicit"}, "safety_identifier": None}
     assert ask(client, REQUEST | books).status_code == 200
-    assert refused(ask(client, REQUEST | {"temperature": 0}), 400) == "temperature: unknown field"
+    assert refused(ask(client, REQUEST | {"temperature": 0}), 400) == (
+        "body: an unknown field (11 characters; known are model, input, questions, prompt_cache_key, "
+        "prompt_cache_options, safety_identifier)"
+    )
+    option = FACE["choices"][0] | {"weight": 1}
+    message = refused(ask(client, REQUEST | {"questions": [FACE | {"choices": [option]}]}), 400, "questions")
+    assert message.startswith(
+        "questions.0.choice.choices.0: an unknown field (6 characters; known are value, description); what can"
+    )
 
 
 def test_an_unknown_model_and_a_long_field_are_refused_as_in_a_chat(client: httpx.Client) -> None:

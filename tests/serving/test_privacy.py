@@ -47,11 +47,19 @@ CHAT = {
     "stop": [MARK],
 }
 QUESTION = {"type": "predicate", "name": "learn_score", "instructions": MARK}
+FACE = {
+    "type": "choice",
+    "name": "emotion",
+    "instructions": MARK,
+    "choices": [{"value": MARK, MARK: MARK}],
+    MARK: 1,
+}
 DECISION = {"model": "scripted", "input": LINES, "questions": [QUESTION], "safety_identifier": MARK}
 
 BODIES = {
     "a turn": json.dumps(TURN),
-    "an unknown field": json.dumps(TURN | {f"{MARK} {MARK}": MARK}),
+    "an unknown field": json.dumps(TURN | {MARK: MARK}),
+    "a key and a value that are swapped": json.dumps({"response": "Giỏi quá!", MARK: 1}),
     "wrong types": json.dumps({name: [MARK, {MARK: MARK}] for name in TURN}),
     "a bare text": json.dumps(MARK),
     "no JSON": '{"response": "' + MARK,
@@ -60,15 +68,18 @@ BODIES = {
     "a long body": json.dumps(TURN | {"response": MARK * 200_000}),
     "a batch": json.dumps({"turns": [TURN, TURN]}),
     "a batch with a bad turn": json.dumps({"turns": [TURN, {"response": MARK}]}),
+    "a batch with unknown fields": json.dumps({"turns": [TURN, TURN | {MARK: 1}], MARK: 1}),
     "a chat": json.dumps(CHAT),
     "a streamed chat": json.dumps(CHAT | {"stream": True}),
     "a chat with an unknown model": json.dumps(CHAT | {"model": MARK}),
     "a chat without a turn": json.dumps(CHAT | {"messages": [{"role": "user", "content": MARK}]}),
     "a chat of no form": json.dumps(CHAT | {"messages": [{"role": MARK, "content": [{MARK: MARK}]}]}),
     "a chat with a constraint": json.dumps(CHAT | {"response_format": {"type": MARK}}),
-    "a chat with wrong types": json.dumps({name: {f"{MARK} {MARK}": MARK} for name in CHAT}),
+    "a chat with wrong types": json.dumps({name: {MARK: MARK} for name in CHAT} | {MARK: 1}),
+    "a chat with unknown fields": json.dumps(CHAT | {"stream": True, "stream_options": {MARK: 1}, MARK: 1}),
     "a decision": json.dumps(DECISION),
-    "a decision about anything": json.dumps(DECISION | {"questions": [QUESTION | {"name": MARK, f"{MARK}!": MARK}]}),
+    "a decision about anything": json.dumps(DECISION | {"questions": [QUESTION | {"name": MARK, MARK: MARK}]}),
+    "a decision with unknown fields": json.dumps(DECISION | {"questions": [FACE], MARK: 1}),
     "a decision of no form": json.dumps(DECISION | {"input": [{"role": "user", "content": [{MARK: MARK}]}]}),
 }
 
@@ -79,6 +90,7 @@ PATHS = (
     "/v1/classify/batch",
     f"/v1/{MARK}",
     f"/v1/classify?a={MARK}",
+    f"/v1/classify?{MARK}=1",
     f"/v1/classify?model={MARK}",
     "/v1/chat/completions",
     "/v1/decisions",
