@@ -19,6 +19,9 @@ from emotion_svc.serving.problems import describe
 
 _ROLES: Final = ("system", "developer", "user", "assistant")
 TextTag = Annotated[StrictStr, Tag("text")]
+MAX_ITEMS: Final = 1_024
+"""In a list. pydantic has an error for each wrong item, and a body has room for half a million of them."""
+
 TEXT_OR_LIST: Final = Discriminator(lambda value: "list" if isinstance(value, list) else "text")
 """Tells a union of a text and a list which of them is meant, so that an error is told about that one alone."""
 
@@ -40,6 +43,7 @@ class ChatRequest(Closed):
     model: StrictStr = Field(description="A name of GET /v1/models.", examples=["HuggingFaceTB/SmolLM2-135M-Instruct"])
     messages: list[dict[str, Any]] = Field(
         min_length=1,
+        max_length=MAX_ITEMS,
         description="The last is the user's and holds the turn, each name at the start of a line: 'Previous "
         "Question: …', 'Previous Answer: …', 'Response to check: …'. Those before it are not used.",
     )
@@ -55,7 +59,9 @@ class ChatRequest(Closed):
     repetition_penalty: Annotated[float, Field(strict=True, gt=0)] | None = None
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
-    stop: Annotated[TextTag | Annotated[list[StrictStr], Tag("list")], TEXT_OR_LIST] | None = None
+    stop: (
+        Annotated[TextTag | Annotated[list[StrictStr], Field(max_length=MAX_ITEMS), Tag("list")], TEXT_OR_LIST] | None
+    ) = None
     seed: StrictInt | None = None
     reasoning_effort: StrictStr | None = None
     user: StrictStr | None = None

@@ -44,6 +44,8 @@ def _bare(schema: Any) -> object:
     """A schema of an object without what describes it to people, in a form that can be compared."""
     if not isinstance(schema, dict) or not isinstance(properties := schema.get("properties"), dict):
         return None
+    if properties.keys() != Answer.model_fields.keys():
+        return None
     if not schema.keys() <= _REMARKS | {"type", "properties", "required", "additionalProperties"}:
         return None
     definitions = schema.get("$defs")

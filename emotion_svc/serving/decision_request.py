@@ -10,14 +10,15 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StrictStr, Tag
 
 from emotion_svc.schema import Turn
-from emotion_svc.serving.chat_request import TEXT_OR_LIST, TextTag, check_messages, validated
+from emotion_svc.serving.chat_request import MAX_ITEMS, TEXT_OR_LIST, TextTag, check_messages, validated
 from emotion_svc.serving.closed import Closed
 from emotion_svc.serving.intake import FIELDS, Intake
 from emotion_svc.serving.openai_errors import Refused
 from emotion_svc.serving.openai_turn import turn_of_fields, turn_of_text
 from emotion_svc.taxonomy import FAMILIES, LABELS
 
-_TextOrItems = Annotated[TextTag | Annotated[list[dict[str, Any]], Tag("list")], TEXT_OR_LIST]
+_Items = Annotated[list[dict[str, Any]], Field(max_length=MAX_ITEMS), Tag("list")]
+_TextOrItems = Annotated[TextTag | _Items, TEXT_OR_LIST]
 
 ASKABLE: Final = (
     "what can be asked, alone or together: a choice named 'emotion' whose values are the labels "

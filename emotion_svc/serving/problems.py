@@ -111,6 +111,8 @@ def _fault(error: ErrorDetails) -> str:
             return "expected a list that is not empty"
         case "too_short" | "string_too_short":
             return "expected a text that is not empty"
+        case "too_long":
+            return f"expected a list of at most {error['ctx']['max_length']}, found {len(error['input'])}"
         case kind if kind in _EXPECTED:
             return f"expected {_EXPECTED[kind]}, found {_json_type(error['input'])}"
         case kind if kind in _BOUNDS:
