@@ -127,7 +127,7 @@ class Batcher:
         verdicts = await call.result
         # A time that is shorter than a pass is missed on an idle machine, too, and says nothing about this one.
         if within_s is not None and len(turns) == 1 and within_s > self._pass_s:
-            self._share.saw(is_late=time.perf_counter() - call.since > _DUE * within_s)
+            self._share.saw((time.perf_counter() - call.since) / within_s)
         return verdicts
 
     def expected_ms(self, turns: int) -> float:
@@ -239,9 +239,9 @@ class Share:
     def __init__(self) -> None:
         self.now = 1.0
 
-    def saw(self, *, is_late: bool) -> None:
-        """A turn was answered."""
-        self.now = max(self.LEAST, 0.95 * self.now) if is_late else min(1.0, self.now + 0.0005)
+    def saw(self, part: float) -> None:
+        """A turn was answered after this part of its time."""
+        self.now = max(self.LEAST, 0.95 * self.now) if part > _DUE else min(1.0, self.now + 0.0005)
 
 
 def _give_way() -> None:

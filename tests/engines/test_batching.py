@@ -212,27 +212,30 @@ async def test_an_idle_batcher_answers_however_little_time_there_is(batcher: Bat
         assert len(await batcher.classify(turns(f"now{number}"), within_s=1e-6)) == 1
 
 
-@given(st.lists(st.booleans()))
-def test_of_its_time_a_turn_may_need_less_the_more_answers_were_late(late: list[bool]) -> None:
+@given(
+    st.lists(st.floats(0, 0.75).map(lambda part: (part, False)) | st.floats(0.751, 9).map(lambda part: (part, True)))
+)
+def test_of_its_time_a_turn_may_need_less_the_more_answers_took_over_three_quarters_of_theirs(
+    answers: list[tuple[float, bool]],
+) -> None:
     share = Share()
-    for is_late in late:
+    for part, is_late in answers:
         before = share.now
-        share.saw(is_late=is_late)
-        assert share.now < before or before in {Share.LEAST, 1.0} or not is_late
-        assert share.now > before or before == 1.0 or is_late
+        share.saw(part)
+        assert share.now == pytest.approx(max(Share.LEAST, 0.95 * before) if is_late else min(1.0, before + 1 / 2_000))
         assert Share.LEAST <= share.now <= 1.0
 
 
 def test_as_many_late_answers_are_borne_as_are_aimed_at() -> None:
     share = Share()
     for number in range(2_000):
-        share.saw(is_late=number % 100 == 0)
+        share.saw(float(number % 100 == 0))
     assert share.now > 0.9
     for number in range(5_000):
-        share.saw(is_late=number % 50 == 0)
+        share.saw(float(number % 50 == 0))
     assert share.now < 0.6
     for number in range(2_000):
-        share.saw(is_late=number % 5 == 0)
+        share.saw(float(number % 5 == 0))
     assert share.now < 0.4
 
 
