@@ -1,8 +1,11 @@
 """Bodies over the limit and work over the limit."""
 
 import asyncio
+import json
+import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -53,6 +56,36 @@ def test_a_body_without_end_is_cut_off(client: httpx.Client) -> None:
         with pytest.raises(ConnectionError):
             sock.sendall((b"10000\r\n" + b"a" * 0x10000 + b"\r\n") * 1024)
     assert client.post("/v1/classify", json=TURN).status_code == 200
+
+
+def test_bodies_that_come_slowly_have_a_bound_together_and_keep_no_turn_out(serve: Callable[..., httpx.Client]) -> None:
+    limit, places = 4_096, 32
+    client = serve(max_body_bytes=limit, receive_timeout_s=60.0)
+    host, port = client.base_url.host, client.base_url.port
+    body = json.dumps(TURN).encode().ljust(limit)
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {limit}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection((host, port), timeout=60)) for _ in range(places + 8)]
+        for sock in slow:
+            sock.sendall(head + body[:-1])
+        refused: set[socket.socket] = set()
+        while len(refused) < 8:  # all of a refused body is read, for as long as that is taken
+            refused.update(select.select(set(slow) - refused, [], [], 60)[0])
+            assert refused, "none is refused"
+            assert client.post("/v1/classify", json=TURN).status_code == 200
+        for sock in refused:
+            answer = sock.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1\r\n" in answer
+            assert b"the limit is 131072; come back later" in answer
+        for sock in set(slow) - refused:
+            sock.sendall(body[-1:])
+            assert sock.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        again = stack.enter_context(socket.create_connection((host, port), timeout=60))
+        again.sendall(head + body[:9])
+        again.sendall(body[9:])
+        assert again.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert 'emotion_svc_refused_total{reason="overloaded"} 8.0' in client.get("/metrics").text
 
 
 def test_a_caller_that_goes_away_in_the_middle_disturbs_nobody(serve: Callable[..., httpx.Client]) -> None:
