@@ -28,7 +28,7 @@ Callers branch on the class or on `kind`, never on the text. A message says what
 found and what to do, and never holds the words of a turn: lengths, names and digests only.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 
 class ServiceError(Exception):
@@ -91,15 +91,19 @@ class TooManyAtOnce(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """More work is waiting than the service takes on. Retry after `retry_after_s` seconds."""
+    """More work is waiting than the service takes on. Retry after `retry_after_s` seconds.
+
+    It is refused at the door, when it comes, or in the line of an engine, where it has waited too long.
+    """
 
     kind = "overloaded"
     status = 503
     retryable = True
 
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+    def __init__(self, message: str, retry_after_s: int = 1, *, where: Literal["door", "line"] = "door") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.where: Final = where
 
 
 class EngineUnavailable(ServiceError):

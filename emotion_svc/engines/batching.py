@@ -199,7 +199,7 @@ class Batcher:
             if has_waited and now + self._pass_s > until and not call.result.done():
                 waited_ms = (now - call.since) * 1e3
                 call.result.set_exception(
-                    Overloaded(f"too late after {waited_ms:.0f} ms behind other turns; come back later")
+                    Overloaded(f"too late after {waited_ms:.0f} ms behind other turns; come back later", where="line")
                 )
 
     async def close(self) -> None:

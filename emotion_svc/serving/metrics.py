@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from emotion_svc.engines.base import Engine
+from emotion_svc.errors import Overloaded
 from emotion_svc.routing.breaker import State
 from emotion_svc.routing.observer import Outcome
 from emotion_svc.routing.spend import SpendError
@@ -41,6 +42,14 @@ class Metrics:
         self._refused = Counter(
             "emotion_svc_refused", "Requests that were refused or failed, by reason.", ["reason"], registry=registry
         )
+        overloaded = Histogram(
+            "emotion_svc_overloaded_seconds",
+            "Request read to refusal for too much work, by where: at the door, or in the line of an engine.",
+            ["where"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._overloaded_s = {"door": overloaded.labels("door"), "line": overloaded.labels("line")}
         self._rate_limited = Counter(
             "emotion_svc_rate_limited", "Requests over their client's rate, by key.", ["client"], registry=registry
         )
@@ -184,6 +193,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """A request was not served, for a reason that is the `kind` of an error of our tree."""
         self._refused.labels(reason).inc()
+
+    def saw_overload(self, error: Overloaded, seconds: float) -> None:
+        """A request's turns were refused so long after it had been read."""
+        self._overloaded_s[error.where].observe(seconds)
 
     def limited_rate(self, client: str) -> None:
         """A client came too often. Its name is that of a key, or stands for all that have none."""

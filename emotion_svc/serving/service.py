@@ -1,9 +1,11 @@
 """What every wire calls: turns in, verdicts out. Repeated turns are remembered, the others admitted to an engine."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from emotion_svc.errors import Overloaded
 from emotion_svc.routing.router import Router
 from emotion_svc.schema import Timings, Turn, Verdict
 from emotion_svc.serving.admission import Admission
@@ -65,6 +67,7 @@ class Service:
             EngineUnavailable: the engine is not ready, or failed; `ModelUnavailable` for one of the further models.
             Overloaded: there is more in work than the service takes, or than lets it answer in time.
         """
+        began = time.perf_counter()
         budget = Budget.of(self.models.default.deadline_ms, deadline_ms, len(turns))
         async with self.models.use(model, budget) as (name, router):
             keys = [turn_key(name, router.model_digest, turn) for turn in turns]
@@ -74,7 +77,11 @@ class Service:
                 with self._admission.places(len(anew), expected_ms=expected_ms, budget_ms=budget.left_ms):
                     return await router.classify(anew, budget_ms=budget.left_ms)
 
-            by_key = await self._once.verdicts(dict(zip(keys, turns, strict=True)), budget, compute)
+            try:
+                by_key = await self._once.verdicts(dict(zip(keys, turns, strict=True)), budget, compute)
+            except Overloaded as error:
+                self._metrics.saw_overload(error, time.perf_counter() - began)
+                raise
         verdicts = [by_key[key] for key in keys]
         answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]), router)
         self._metrics.saw_verdicts(answered.verdicts, answered.slowest)

@@ -199,8 +199,9 @@ async def test_who_waited_so_long_that_the_answer_would_be_late_is_refused_and_n
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(late), 0.01)
     steps.go.release(10)
-    with pytest.raises(Overloaded, match="behind other turns"):
+    with pytest.raises(Overloaded, match="behind other turns") as raised:
         await late
+    assert raised.value.where == "line"
     assert len(await patient) == 1
     assert len(await batch) == 2
     assert steps.passes[1:] == [["patient", "batch0", "batch1"]]

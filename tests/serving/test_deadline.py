@@ -190,6 +190,49 @@ def test_a_refusal_is_decided_in_far_under_a_millisecond() -> None:
     assert (time.perf_counter() - began) / refused < 0.5e-3
 
 
+async def overloads(client: httpx.AsyncClient, what: str) -> float:
+    text = (await client.get("/metrics")).text
+    [value] = re.findall(rf"^emotion_svc_overloaded_seconds_{re.escape(what)} (\S+)$", text, re.MULTILINE)
+    return float(value)
+
+
+async def test_a_refusal_at_the_door_is_decided_in_under_a_millisecond() -> None:
+    async with app_of(Busy(expected_ms=4_000)) as client:
+        for number in range(100):
+            refused = await client.post("/v1/classify", json=TURN | {"response": f"Chào {number}"})
+            assert refused.status_code == 503
+        assert await overloads(client, 'count{where="door"}') == 100
+        assert await overloads(client, 'bucket{le="0.001",where="door"}') > 50  # a busy machine may hold some up
+        assert await overloads(client, 'count{where="line"}') == 0
+
+
+class Line(ScriptedEngine):
+    """Lets everything but the canary wait, and refuses it when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = asyncio.Event()
+
+    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        if self.seen:
+            await self.is_over.wait()
+            raise Overloaded("too late behind other turns; come back later", where="line")
+        return await super().classify(turns)
+
+
+async def test_a_refusal_in_the_line_is_counted_apart_with_how_long_the_turn_waited() -> None:
+    line = Line()
+    async with app_of(line) as client:
+        waiting = asyncio.create_task(client.post("/v1/classify", json=TURN))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waiting), 0.05)
+        line.is_over.set()
+        assert (await waiting).status_code == 503
+        assert await overloads(client, 'count{where="line"}') == 1
+        assert await overloads(client, 'sum{where="line"}') > 0.02
+        assert await overloads(client, 'count{where="door"}') == 0
+
+
 async def test_a_single_turn_is_answered_while_a_long_batch_is_worked_on(serve: Callable[..., httpx.Client]) -> None:
     """With the shipped model: a full batch takes many passes, and single turns overtake it."""
     from emotion_svc.engines.embedded import EmbeddedEngine
