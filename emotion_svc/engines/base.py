@@ -59,6 +59,15 @@ class KeepsLine(Protocol):
         """How long a call of so many turns would take now; 0 where nothing is waiting or worked on."""
 
 
+@runtime_checkable
+class HasPlaces(Protocol):
+    """An engine that works on so many turns at a time; more wait in it."""
+
+    @property
+    def places(self) -> int:
+        """How many."""
+
+
 async def check_canary(engine: Engine) -> Verdict:
     """Lets the engine answer a known turn; proves that it is alive and that its grammar holds.
 

@@ -65,6 +65,7 @@ class RemoteEngine:
     """
 
     name = "remote"
+    places = _MAX_CALLS
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class RemoteEngine:
         self._preset, self._key, self._variants, self._timeout_s = preset, key, variants, timeout_s
         self._client: AsyncOpenAI | None = None
         self._prompt: Prompt = load_prompt(prompts_dir() / "instruct.toml")
-        self._places = asyncio.Semaphore(_MAX_CALLS)
+        self._free = asyncio.Semaphore(_MAX_CALLS)
         self._under_way: set[asyncio.Task[Verdict]] = set()
 
     @property
@@ -152,7 +153,7 @@ class RemoteEngine:
 
     async def _classify_one(self, client: "AsyncOpenAI", turn: Turn) -> Verdict:
         arrived = time.perf_counter()
-        async with self._places:
+        async with self._free:
             started = time.perf_counter()
             said = await self._ask(client, turn)
         done = time.perf_counter()

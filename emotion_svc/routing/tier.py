@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine, KeepsLine, check_canary
+from emotion_svc.engines.base import CANARY, Engine, HasPlaces, KeepsLine, check_canary
 from emotion_svc.engines.presets import Price
 from emotion_svc.errors import EngineUnavailable, HostFailed, Overloaded, ServiceError, SetupError
 from emotion_svc.routing.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Clock, State
@@ -42,7 +43,7 @@ class TierPlan(NamedTuple):
 
     Attributes:
         deadline_s: how long a turn may take here; None for all that the request has.
-        concurrency: how many turns may be here at a time; None for any number.
+        concurrency: how many turns may be here at a time; None for as many as the engine takes.
         retries: whether a call is made once more where the host may be tried again at once.
         price: None where calls are free.
     """
@@ -81,7 +82,7 @@ class Tier:
         self._clock, self._purse = clock, Purse(plan.name, plan.price, spend)
         self._observer: Observer = Unobserved()
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._in_flight = 0
+        self._places = asyncio.Semaphore(_places_of(plan, engine))
 
     @property
     def name(self) -> str:
@@ -158,19 +159,23 @@ class Tier:
         return verdicts
 
     async def ask(self, turn: Turn, within_s: float) -> Verdict | Failure:
-        """The verdict, if it comes within so many seconds and the tier's own deadline. Raises nothing."""
-        refusal = self._refusal()
-        if refusal is not None:
-            self._observer.saw_call(self.name, refusal, 0.0)
-            return Failure(refusal)
+        """The verdict, if it comes within so many seconds and the tier's own deadline. Raises nothing.
+
+        The tier's deadline begins with the turn's place. A turn waits for one only as long as the whole deadline fits
+        behind it: sent with less, it would be late, and the host would be blamed for it.
+        """
+        arrived = begun = self._clock()
         deadline_s = within_s if self.plan.deadline_s is None else self.plan.deadline_s
-        allowed_s = min(within_s, deadline_s)
-        begun = self._clock()
-        call = self._begin(self._call(turn, begun + allowed_s))
-        # Its place is free when it has really ended, which may be after nobody waits for it any more.
-        self._in_flight += 1
-        call.add_done_callback(self._leave)
         try:
+            refusal = await self._take_place(within_s - deadline_s)
+            if refusal is not None:
+                self._observer.saw_call(self.name, refusal, 0.0)
+                return Failure(refusal)
+            begun = self._clock()
+            allowed_s = min(within_s - (begun - arrived), deadline_s)
+            call = self._begin(self._call(turn, begun + allowed_s))
+            # Its place is free when it has really ended, which may be after nobody waits for it any more.
+            call.add_done_callback(lambda _: self._places.release())
             outcome = await self._outcome(call, allowed_s)
         except asyncio.CancelledError:
             self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
@@ -179,7 +184,8 @@ class Tier:
         self._observer.saw_call(self.name, told, self._clock() - begun)
         if not isinstance(outcome, Failure):
             self.breaker.call_succeeded()
-        elif outcome.trouble == "failed" or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
+            return _with_wait(outcome, begun - arrived)
+        if outcome.trouble == "failed" or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
             self.breaker.call_failed(_retry_after_s(outcome.error))
         return outcome
 
@@ -189,15 +195,26 @@ class Tier:
             task.cancel()
         await self.engine.close()
 
-    def _refusal(self) -> Trouble | None:
-        if not self.breaker.is_closed:
-            # A child's turn never waits for a probe: the canary goes, and the turn goes on without this tier.
-            if self.breaker.is_probe_due:
-                self.breaker.begin_probe()
-                self._begin(self._probe())
+    async def _take_place(self, patience_s: float) -> Trouble | None:
+        """Takes a place, and waits so long for one; or says why there is none."""
+        if self._is_left_alone():
             return "breaker_open"
-        is_full = self.plan.concurrency is not None and self._in_flight >= self.plan.concurrency
-        return "busy" if is_full else None
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._places.acquire()
+        except TimeoutError:
+            return "busy"
+        if self._is_left_alone():  # since this one waits
+            self._places.release()
+            return "breaker_open"
+        return None
+
+    def _is_left_alone(self) -> bool:
+        # A child's turn never waits for a probe: the canary goes, and the turn goes on without this tier.
+        if self.breaker.is_probe_due:
+            self.breaker.begin_probe()
+            self._begin(self._probe())
+        return not self.breaker.is_closed
 
     async def _call(self, turn: Turn, until: float) -> Verdict | Failure:
         """One call, and a second one where the first failed and may be made again at once."""
@@ -262,9 +279,6 @@ class Tier:
         task.add_done_callback(self._forget)
         return task
 
-    def _leave(self, _: asyncio.Task[Any]) -> None:
-        self._in_flight -= 1
-
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
@@ -275,6 +289,17 @@ class Tier:
         if state != "half_open":
             event = "a tier is left alone for a while" if state == "open" else "a tier is asked again"
             logger.warning(event, extra={"fields": {"tier": self.name}})
+
+
+def _places_of(plan: TierPlan, engine: Engine) -> int:
+    """More than the engine takes at a time would wait in it, inside their deadline."""
+    own = engine.places if isinstance(engine, HasPlaces) else sys.maxsize
+    return min(plan.concurrency or own, own)
+
+
+def _with_wait(verdict: Verdict, seconds: float) -> Verdict:
+    queue_ms = verdict.timings.queue_ms + seconds * 1e3
+    return verdict.model_copy(update={"timings": verdict.timings.model_copy(update={"queue_ms": queue_ms})})
 
 
 def _retry_after_s(error: Exception | None) -> float:
