@@ -34,6 +34,10 @@ class BreakerPolicy(NamedTuple):
 
 DEFAULT_POLICY: Final = BreakerPolicy()
 
+LONGEST_ASKED_S: Final = 600.0
+"""The most that a host's word (`Retry-After`) closes its tier for. It may say years, and be back in a minute; to ask it
+costs one canary."""
+
 
 class Breaker:
     """The state machine, without any waiting of its own.
@@ -99,8 +103,8 @@ class Breaker:
             self.open(retry_after_s)
 
     def open(self, retry_after_s: float = 0.0) -> None:
-        """No calls from now on, until a probe is answered."""
-        self._open_until = self._clock() + max(self._next_pause_s, retry_after_s)
+        """No calls from now on, until a probe is answered. `retry_after_s` counts up to `LONGEST_ASKED_S`."""
+        self._open_until = self._clock() + max(self._next_pause_s, min(retry_after_s, LONGEST_ASKED_S))
         self._next_pause_s = min(2 * self._next_pause_s, self._policy.longest_pause_s)
         self._move("open")
 

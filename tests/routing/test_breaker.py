@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from emotion_svc.routing.breaker import Breaker, BreakerPolicy, State
+from emotion_svc.routing.breaker import LONGEST_ASKED_S, Breaker, BreakerPolicy, State
 
 POLICY = BreakerPolicy(failures=3, window=6, rate=0.5, pause_s=1, longest_pause_s=4)
 
@@ -103,6 +104,15 @@ def test_a_host_that_names_a_time_is_left_alone_for_that_long() -> None:
     assert given.pause_before_probe() == 30
 
 
+@pytest.mark.parametrize("asked_s", [601, 86_400, 1e18])
+def test_no_host_closes_its_tier_for_longer_than_ten_minutes(asked_s: float) -> None:
+    given = Given()
+    given.breaker.call_failed(asked_s)
+    assert given.pause_before_probe() == 600
+    given.breaker.probe_failed(asked_s)
+    assert given.pause_before_probe() == 600
+
+
 def test_what_was_asked_before_it_opened_changes_nothing_after() -> None:
     given = Given()
     given.fail(3)
@@ -124,7 +134,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.opened_at: float | None = None
         self.failures = 0
 
-    @rule(seconds=st.floats(0, 10))
+    @rule(seconds=st.floats(0, 10) | st.just(300.0))
     def time_passes(self, seconds: float) -> None:
         self.given.clock.now += seconds
 
@@ -133,7 +143,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.failures = 0
         self.given.breaker.call_succeeded()
 
-    @rule(retry_after_s=st.sampled_from([0.0, 0.0, 0.0, 5.0]))
+    @rule(retry_after_s=st.sampled_from([0.0, 0.0, 0.0, 5.0, 1e9]))
     def a_call_fails(self, retry_after_s: float) -> None:
         was_closed = self.given.breaker.is_closed
         self.failures += was_closed
@@ -167,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
     def an_open_one_is_probed_sooner_or_later(self) -> None:
         if self.given.breaker.state == "open":
             assert self.opened_at is not None
-            late = self.opened_at + max(POLICY.longest_pause_s, 5.0)
+            late = self.opened_at + max(POLICY.longest_pause_s, LONGEST_ASKED_S)
             assert self.given.breaker.is_probe_due or self.given.clock.now < late
 
     @invariant()
