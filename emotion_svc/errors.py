@@ -15,7 +15,8 @@
     │       ├── HostBusy            it takes no more calls now (429)
     │       ├── HostBroken          it failed (5xx)
     │       ├── HostSlow            it did not answer in time
-    │       ├── HostRefuses         it will not take this call (key, model, fields)
+    │       ├── HostRefuses         it will not take our calls (key, account, address, model)
+    │       │   └── TurnRefused         it will not take this turn (400, 413, 422)
     │       └── AnswerRefused       what it said is no answer of ours
     ├── DeadlineExceeded   503  no answer in time
     └── SetupError         500  the process must not start: the message says what, where, what to do
@@ -175,9 +176,19 @@ class HostSlow(HostFailed):
 
 
 class HostRefuses(HostFailed):
-    """The host will not take this call: key, model, address or fields are wrong, or the account is empty."""
+    """The host will not take our calls: key, model, address or fields are wrong, or the account is empty."""
 
     kind = "host_refuses"
+
+
+class TurnRefused(HostRefuses):
+    """The host will not take this turn: it is longer than the model's window, or its words are not allowed there.
+
+    That says nothing about the next one, and nothing about the host. One that takes no field of ours refuses the
+    canary, too.
+    """
+
+    kind = "turn_refused"
 
 
 class AnswerRefused(HostFailed):

@@ -7,9 +7,12 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from emotion_svc.engines.presets import Preset
-from emotion_svc.errors import HostBroken, HostBusy, HostFailed, HostRefuses
+from emotion_svc.errors import HostBroken, HostBusy, HostFailed, HostRefuses, TurnRefused
+
+_OF_OUR_KIND: Final = "check that it is of the kind that the preset is for"
 
 
 def failure_of_status(preset: Preset, status: int, headers: Mapping[str, str], now: datetime) -> HostFailed:
@@ -28,9 +31,11 @@ def failure_of_status(preset: Preset, status: int, headers: Mapping[str, str], n
         case 404:
             hint = f"check the address and the model '{preset.model}'"
         case 413:
-            hint = "the turn is longer than it takes"
+            return TurnRefused(f"{said}; the turn is longer than it takes", wait_s)
+        case 400 | 422:
+            return TurnRefused(f"{said}; {_OF_OUR_KIND}, and that its model's window is long enough", wait_s)
         case _:
-            hint = "check that it is of the kind that the preset is for, and that its model's window is long enough"
+            hint = _OF_OUR_KIND
     return HostRefuses(f"{said}; {hint}", wait_s)
 
 

@@ -9,7 +9,14 @@ from typing import Any, Final, NamedTuple
 
 from emotion_svc.engines.base import CANARY, Engine, HasPlaces, KeepsLine, check_canary
 from emotion_svc.engines.presets import Price
-from emotion_svc.errors import EngineUnavailable, HostFailed, Overloaded, ServiceError, SetupError
+from emotion_svc.errors import (
+    EngineUnavailable,
+    HostFailed,
+    Overloaded,
+    ServiceError,
+    SetupError,
+    TurnRefused,
+)
 from emotion_svc.routing.breaker import DEFAULT_POLICY, Breaker, BreakerPolicy, Clock, State
 from emotion_svc.routing.latency import RecentLatency
 from emotion_svc.routing.observer import Observer, Trouble, Unobserved
@@ -185,7 +192,8 @@ class Tier:
         if not isinstance(outcome, Failure):
             self.breaker.call_succeeded()
             return _with_wait(outcome, begun - arrived)
-        if outcome.trouble == "failed" or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
+        is_hosts_failure = outcome.trouble == "failed" and not isinstance(outcome.error, TurnRefused)
+        if is_hosts_failure or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
             self.breaker.call_failed(_retry_after_s(outcome.error))
         return outcome
 

@@ -23,6 +23,7 @@ from emotion_svc.errors import (
     HostRefuses,
     HostSlow,
     HostUnreachable,
+    TurnRefused,
 )
 from emotion_svc.schema import Answer, TokenUsage, Turn
 from emotion_svc.taxonomy import FAMILIES
@@ -329,7 +330,10 @@ FAILURES: list[tuple[Behaviour, type[HostFailed], bool, float | None]] = [
     (status(401), HostRefuses, False, None),
     (status(403), HostRefuses, False, None),
     (status(404), HostRefuses, False, None),
-    (status(400), HostRefuses, False, None),
+    (status(402), HostRefuses, False, None),
+    (status(400), TurnRefused, False, None),
+    (status(413), TurnRefused, False, None),
+    (status(422), TurnRefused, False, None),
     (status(307, {"location": "http://127.0.0.1:1/v1"}), HostRefuses, False, None),
     (breaks, HostUnreachable, True, None),
     (cuts_reply_off, HostUnreachable, True, None),

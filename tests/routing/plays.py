@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from emotion_svc.engines.scripted import ScriptedEngine
-from emotion_svc.errors import AnswerRefused, HostBroken, HostBusy, HostRefuses, HostUnreachable
+from emotion_svc.errors import AnswerRefused, HostBroken, HostBusy, HostRefuses, HostUnreachable, TurnRefused
 from emotion_svc.routing.breaker import State
 from emotion_svc.routing.observer import Outcome
 from emotion_svc.schema import Reason, TokenUsage, Turn, Verdict
@@ -19,6 +19,7 @@ FAILURES = {
     "busy": HostBusy("429"),
     "broken": HostBroken("500"),
     "refuses": HostRefuses("401"),
+    "turn refused": TurnRefused("413", 60.0),
     "garbage": AnswerRefused("no answer of ours", prompt_tokens=100, completion_tokens=9),
     "defect": RuntimeError("a defect"),
 }

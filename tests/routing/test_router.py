@@ -313,6 +313,18 @@ def test_a_host_that_hangs_again_and_again_is_left_alone_and_costs_no_time_any_m
     run(main())
 
 
+def test_turns_that_a_host_refuses_say_nothing_about_it_and_a_key_that_it_refuses_does() -> None:
+    async def main(failure: str) -> tuple[str, str]:
+        host = tier("host", *[Play(error=FAILURES[failure])] * 5, OK, asked_when=WHEN_UNSURE)
+        async with running(net_first(host, plays=[UNSURE])) as router:
+            ways = [(await ask(router)).ways[0] for _ in range(6)]
+            assert ways[0] == ("net", "failed")
+            return ways[-1]
+
+    assert run(main("turn refused")) == ("host", "low_confidence")
+    assert run(main("refuses")) == ("net", "breaker_open")
+
+
 def test_it_is_probed_with_the_canary_while_turns_go_on_and_asked_again_when_it_answers() -> None:
     seen = Seen()
     host = tier("host", FAILS, FAILS, FAILS, OK, canary=[OK, Play(0.3)], asked_when=WHEN_UNSURE)
