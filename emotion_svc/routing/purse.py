@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from datetime import date
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from emotion_svc.engines.presets import Price
 from emotion_svc.errors import AnswerRefused, HostBusy, HostRefuses, HostUnreachable
@@ -40,6 +40,9 @@ class Leave(NamedTuple):
 class Purse:
     """One tier's access to the day's spend.
 
+    The file may be slow, and its lock held by another process. A verdict never waits for the books: what a call did
+    cost is settled after it, and a reservation whose caller has gone is given back, both in tasks of their own.
+
     Args:
         tier: the tier's name.
         price: None where its calls are free.
@@ -50,6 +53,8 @@ class Purse:
         assert price is None or spend is not None
         self._tier, self._price, self._spend = tier, price, spend
         self._told_on: date | None = None
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._given_up = 0
 
     def report_to(self, observer: Observer) -> None:
         """Lets `observer` watch the day's spend, if calls cost anything."""
@@ -57,14 +62,21 @@ class Purse:
             observer.watch_spend(lambda: spend.today().usd, spend.cap_usd)
 
     async def leave_for(self, engine: object, turn: Turn) -> Leave | None:
-        """Leave to make one call; None where the day's spend could go beyond the cap, or is not known."""
+        """Leave to make one call; None where the day's spend could go beyond the cap, or is not known (in time)."""
         if self._price is None or self._spend is None:
             return Leave(None)
+        if self._given_up:  # one that nobody waits for any more still waits for the file: so would this one
+            return None
         most_usd = self._price.usd(_most_tokens(engine, turn))
+        reserving = self._begin(asyncio.to_thread(self._spend.reserve, self._tier, most_usd))
         try:
-            reservation = await asyncio.to_thread(self._spend.reserve, self._tier, most_usd)
+            reservation = await asyncio.shield(reserving)  # no thread can be called back
+        except asyncio.CancelledError:
+            self._given_up += 1
+            self._begin(self._give_back(self._spend, reserving))
+            raise
         except SpendError:
-            logger.exception("the spend file fails; a paid tier is not asked", extra={"fields": {"tier": self._tier}})
+            self._tell_that_the_file_fails()
             return None
         if reservation is None:
             self._tell_that_the_cap_is_reached(self._spend)
@@ -72,7 +84,7 @@ class Purse:
         return Leave(reservation)
 
     async def pay(self, leave: Leave, call: Awaitable[Verdict], observer: Observer) -> Verdict:
-        """Awaits the call and settles what it did cost. Raises what the call raises."""
+        """Awaits the call; what it did cost is settled after. Raises what the call raises."""
         usage: TokenUsage | None = None
         try:
             verdict = await call
@@ -90,9 +102,14 @@ class Purse:
             usage = verdict.usage
             return verdict
         finally:
-            await self._settle(leave.reservation, usage, observer)
+            self._book(leave.reservation, usage, observer)
 
-    async def _settle(self, reservation: Reservation | None, usage: TokenUsage | None, observer: Observer) -> None:
+    async def close(self) -> None:
+        """Brings the books to their end."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _book(self, reservation: Reservation | None, usage: TokenUsage | None, observer: Observer) -> None:
         if reservation is None or self._price is None or self._spend is None:
             if usage is not None:
                 observer.saw_usage(self._tier, usage, 0.0)
@@ -102,10 +119,33 @@ class Purse:
             return
         usd = self._price.usd(usage)
         observer.saw_usage(self._tier, usage, usd)
+        self._begin(self._settle(self._spend, reservation, usage, usd))
+
+    async def _give_back(self, spend: Spend, reserving: "asyncio.Task[Reservation | None]") -> None:
         try:
-            await asyncio.to_thread(self._spend.settle, reservation, usage, usd)
+            reservation = await reserving
+        except SpendError:  # nothing was reserved
+            self._tell_that_the_file_fails()
+            return
+        finally:
+            self._given_up -= 1
+        if reservation is not None:
+            await self._settle(spend, reservation, _NOTHING, 0.0)
+
+    async def _settle(self, spend: Spend, reservation: Reservation, usage: TokenUsage, usd: float) -> None:
+        try:
+            await asyncio.to_thread(spend.settle, reservation, usage, usd)
         except SpendError:
             logger.exception("the spend file fails; a call was not settled", extra={"fields": {"tier": self._tier}})
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    def _tell_that_the_file_fails(self) -> None:
+        logger.exception("the spend file fails; a paid tier is not asked", extra={"fields": {"tier": self._tier}})
 
     def _tell_that_the_cap_is_reached(self, spend: Spend) -> None:
         day = spend.day()

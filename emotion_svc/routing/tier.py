@@ -31,8 +31,8 @@ _PATIENCE_S: Final = 5.0
 """What a host may take for the canary, at start and when it is probed: connecting and loading included."""
 
 _FAIR_SHARE: Final = 0.5
-"""A call that was given less than this part of the tier's deadline says nothing about the tier when it is late: a
-caller in a hurry must not open the breaker for all."""
+"""A host that was given less than this part of the tier's deadline is not blamed for being late: neither a caller in a
+hurry nor a slow spend file must open the breaker for all."""
 
 _PRIMING: Final = 8
 """Canaries at start that tell how long the safety net takes."""
@@ -43,6 +43,12 @@ class Failure(NamedTuple):
 
     trouble: Trouble
     error: Exception | None = None
+
+
+class _Sent:
+    """When the engine was first sent a turn; None before."""
+
+    at: float | None = None
 
 
 class TierPlan(NamedTuple):
@@ -180,10 +186,13 @@ class Tier:
                 return Failure(refusal)
             begun = self._clock()
             allowed_s = min(within_s - (begun - arrived), deadline_s)
-            call = self._begin(self._call(turn, begun + allowed_s))
+            until, sent = begun + allowed_s, _Sent()
+            call = self._begin(self._call(turn, until, sent))
             # Its place is free when it has really ended, which may be after nobody waits for it any more.
             call.add_done_callback(lambda _: self._places.release())
             outcome = await self._outcome(call, allowed_s)
+            if sent.at is None and isinstance(outcome, Failure) and outcome.trouble == "deadline":
+                outcome = Failure("spend_cap")  # the time went by before the spend file gave leave
         except asyncio.CancelledError:
             self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
             raise
@@ -192,8 +201,12 @@ class Tier:
         if not isinstance(outcome, Failure):
             self.breaker.call_succeeded()
             return _with_wait(outcome, begun - arrived)
-        is_hosts_failure = outcome.trouble == "failed" and not isinstance(outcome.error, TurnRefused)
-        if is_hosts_failure or (outcome.trouble == "deadline" and allowed_s >= _FAIR_SHARE * deadline_s):
+        if outcome.trouble == "failed":
+            is_hosts_failure = not isinstance(outcome.error, TurnRefused)
+        else:
+            had_its_time = sent.at is not None and until - sent.at >= _FAIR_SHARE * deadline_s
+            is_hosts_failure = outcome.trouble == "deadline" and had_its_time
+        if is_hosts_failure:
             self.breaker.call_failed(_retry_after_s(outcome.error))
         return outcome
 
@@ -202,6 +215,7 @@ class Tier:
         for task in list(self._under_way):
             task.cancel()
         await self.engine.close()
+        await self._purse.close()
 
     async def _take_place(self, patience_s: float) -> Trouble | None:
         """Takes a place, and waits so long for one; or says why there is none."""
@@ -224,21 +238,22 @@ class Tier:
             self._begin(self._probe())
         return not self.breaker.is_closed
 
-    async def _call(self, turn: Turn, until: float) -> Verdict | Failure:
+    async def _call(self, turn: Turn, until: float, sent: "_Sent") -> Verdict | Failure:
         """One call, and a second one where the first failed and may be made again at once."""
         try:
-            return await self._call_once(turn)
+            return await self._call_once(turn, sent)
         except HostFailed as error:
             wait_s = error.retry_after_s or 0.0
             if not self.plan.retries or not error.may_try_again_now or self._clock() + wait_s >= until:
                 raise
         await asyncio.sleep(wait_s)
-        return await self._call_once(turn)
+        return await self._call_once(turn, sent)
 
-    async def _call_once(self, turn: Turn) -> Verdict | Failure:
+    async def _call_once(self, turn: Turn, sent: "_Sent") -> Verdict | Failure:
         leave = await self._purse.leave_for(self.engine, turn)
         if leave is None:
             return Failure("spend_cap")
+        sent.at = self._clock() if sent.at is None else sent.at
         return await self._purse.pay(leave, self._classify(turn), self._observer)
 
     async def _classify(self, turn: Turn) -> Verdict:
