@@ -2,7 +2,7 @@
 
 import asyncio
 
-from emotion_svc.errors import ServiceError
+from emotion_svc.errors import Overloaded, ServiceError
 from emotion_svc.routing.tier import Failure, Tier
 from emotion_svc.schema import Turn, Verdict
 
@@ -13,10 +13,11 @@ class Hedge:
     Args:
         tier: the safety net.
         turn: the turn.
+        within_s: when an answer that had to wait in the net's line is of use no more; None for never.
     """
 
-    def __init__(self, tier: Tier, turn: Turn) -> None:
-        self.tier, self._turn = tier, turn
+    def __init__(self, tier: Tier, turn: Turn, within_s: float | None = None) -> None:
+        self.tier, self._turn, self._within_s = tier, turn, within_s
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[list[Verdict]] | None = None
 
@@ -28,12 +29,14 @@ class Hedge:
             self._begin()
 
     async def outcome(self) -> Verdict | Failure:
-        """The verdict, however long it takes; begins now if it has not. Only defects are raised."""
+        """The verdict, however long it takes; begins now if it has not. Raises defects and `Overloaded` alone."""
         if self._call is None:
             self._begin()
         assert self._call is not None
         try:
             [verdict] = await self._call
+        except Overloaded:
+            raise
         except ServiceError as error:
             return Failure("failed", error)
         return verdict
@@ -47,7 +50,7 @@ class Hedge:
 
     def _begin(self) -> None:
         if self._call is None:
-            self._call = asyncio.create_task(self.tier.answer([self._turn]))
+            self._call = asyncio.create_task(self.tier.answer([self._turn], self._within_s))
             self._call.add_done_callback(_look_at)
 
 

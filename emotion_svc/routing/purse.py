@@ -52,6 +52,8 @@ class Purse:
     def __init__(self, tier: str, price: Price | None, spend: Spend | None) -> None:
         assert price is None or spend is not None
         self._tier, self._price, self._spend = tier, price, spend
+        self.is_shut = False
+        """Whether the last call that asked for leave did not get it."""
         self._told_on: date | None = None
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = 0
@@ -65,21 +67,26 @@ class Purse:
         """Leave to make one call; None where the day's spend could go beyond the cap, or is not known (in time)."""
         if self._price is None or self._spend is None:
             return Leave(None)
+        leave = await self._reserve(self._price, self._spend, engine, turn)
+        self.is_shut = leave is None
+        return leave
+
+    async def _reserve(self, price: Price, spend: Spend, engine: object, turn: Turn) -> Leave | None:
         if self._given_up:  # one that nobody waits for any more still waits for the file: so would this one
             return None
-        most_usd = self._price.usd(_most_tokens(engine, turn))
-        reserving = self._begin(asyncio.to_thread(self._spend.reserve, self._tier, most_usd))
+        most_usd = price.usd(_most_tokens(engine, turn))
+        reserving = self._begin(asyncio.to_thread(spend.reserve, self._tier, most_usd))
         try:
             reservation = await asyncio.shield(reserving)  # no thread can be called back
         except asyncio.CancelledError:
             self._given_up += 1
-            self._begin(self._give_back(self._spend, reserving))
+            self._begin(self._give_back(spend, reserving))
             raise
         except SpendError:
             self._tell_that_the_file_fails()
             return None
         if reservation is None:
-            self._tell_that_the_cap_is_reached(self._spend)
+            self._tell_that_the_cap_is_reached(spend)
             return None
         return Leave(reservation)
 

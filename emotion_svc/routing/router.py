@@ -3,9 +3,10 @@
 The first tier is always asked. A later one is asked where its condition holds for the answer so far, or where no
 tier before it gave one. What has not answered in time is cancelled and the best answer so far goes out.
 
-The **safety net** (the first embedded tier) is never cut off and never refused. Where it is not the first tier, it
-begins early enough to end in time (`latency.RecentLatency.lead_s`), whatever the tiers before it are doing. It does
-not begin together with them: that would double the work of each turn, for the few turns that need it.
+The **safety net** (the first embedded tier) is never cut off. It refuses only turns that no tier before it could
+answer, and that would be late in its line. Where it is not the first tier, it begins early enough to end in time
+(`latency.RecentLatency.lead_s`), whatever the tiers before it are doing. It does not begin together with them: that
+would double the work of each turn, for the few turns that need it.
 """
 
 import asyncio
@@ -48,8 +49,7 @@ class Router:
         assert tiers
         assert safety_net is None or safety_net in tiers
         self._tiers, self._net, self._clock = tuple(tiers), safety_net, clock
-        # Where another tier stands before the net, which may answer, its line says nothing.
-        self._line = safety_net.line if safety_net is not None and safety_net is tiers[0] else None
+        self._before_net = self._tiers[: self._tiers.index(safety_net)] if safety_net is not None else self._tiers
         self.deadline_ms = deadline_ms
         self._observer: Observer = Unobserved()
         self._unanswered = 0
@@ -84,9 +84,15 @@ class Router:
     def expected_ms(self, turns: int) -> float:
         """How long the safety net would take for so many turns; 0 while it is idle.
 
-        Where another tier stands before it, which may answer, nothing is expected (0).
+        While another tier stands before it, which may answer, nothing is expected (0).
         """
-        return self._line.expected_ms(turns) if self._line is not None else 0.0
+        line = self._net.line if self._net is not None and self._all_falls_on_net else None
+        return line.expected_ms(turns) if line is not None else 0.0
+
+    @property
+    def _all_falls_on_net(self) -> bool:
+        """Whether a turn that came now would be sent to no tier before the safety net."""
+        return not any(tier.may_answer for tier in self._before_net)
 
     def report_to(self, observer: Observer) -> None:
         """Tells `observer` what happens from now on."""
@@ -130,7 +136,8 @@ class Router:
 
         Raises:
             DeadlineExceeded: there is no safety net, and nobody answered in time.
-            Overloaded: there is no safety net, and all places are taken.
+            Overloaded: there is no safety net, and all places are taken; or a turn that only the safety net could
+                answer would have waited in its line until it was late.
             EngineUnavailable: no tier can answer now.
         """
         if self._proof is not None and len(turns) == 1 and turns[0] is CANARY:
@@ -138,9 +145,13 @@ class Router:
         first, rest = self._tiers[0], self._tiers[1:]
         until = self._clock() + (self.deadline_ms if budget_ms is None else budget_ms) / 1e3
         if first is not self._net:
-            return await _all([self._find_way(turn, until, self._tiers) for turn in turns])
+            # As where the net is the first tier: one that nobody else could answer may be refused in its line.
+            may_refuse = len(turns) == 1 and self._all_falls_on_net
+            return await _all([self._find_way(turn, until, self._tiers, may_refuse=may_refuse) for turn in turns])
         try:
-            verdicts = await first.answer(turns, None if rest else until - self._clock())
+            verdicts = await first.answer(turns, until - self._clock())
+        except Overloaded:  # there is no time left for another tier, either
+            raise
         except ServiceError as error:
             if not rest:
                 raise
@@ -156,10 +167,17 @@ class Router:
         )
 
     async def _find_way(
-        self, turn: Turn, until: float, tiers: Sequence[Tier], failure: Failure | None = None
+        self,
+        turn: Turn,
+        until: float,
+        tiers: Sequence[Tier],
+        failure: Failure | None = None,
+        *,
+        may_refuse: bool = False,
     ) -> Verdict:
         """The first answer, and what comes of it. `failure` is that of the tier before."""
-        hedge = Hedge(self._net, turn) if self._net is not None and self._net in tiers else None
+        within_s = until - self._clock() if may_refuse else None
+        hedge = Hedge(self._net, turn, within_s) if self._net is not None and self._net in tiers else None
         self._unanswered += 1
         try:
             if hedge is not None:

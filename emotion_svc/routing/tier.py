@@ -102,6 +102,11 @@ class Tier:
         """Its name in the configuration, verdicts and metrics."""
         return self.plan.name
 
+    @property
+    def may_answer(self) -> bool:
+        """Whether a turn that came now would be sent to the engine: not left alone, not full, not out of money."""
+        return self.breaker.is_closed and not self._places.locked() and not self._purse.is_shut
+
     def report_to(self, observer: Observer) -> None:
         """Tells `observer` what happens from now on, and how the breaker stands."""
         self._observer = observer
