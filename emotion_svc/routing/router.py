@@ -122,6 +122,13 @@ class Router:
             await self.close()
             raise
 
+    async def answers_canary(self) -> bool:
+        """Whether any tier answers the canary now; finding out may take seconds."""
+        for tier in self._tiers:
+            if await tier.answers_canary():
+                return True
+        return False
+
     async def close(self) -> None:
         """Closes every tier."""
         for tier in self._tiers:

@@ -176,6 +176,18 @@ class Tier:
             self._observer.saw_call(self.name, "answered", seconds)
         return verdicts
 
+    async def answers_canary(self) -> bool:
+        """Whether it answers the canary now. One that is left alone is probed where that is due."""
+        if self.breaker.is_probe_due:
+            self.breaker.begin_probe()
+            # A probe that is given up in the middle would leave the breaker half open.
+            await asyncio.shield(self._begin(self._probe()))
+            return self.breaker.is_closed
+        if not self.breaker.is_closed:
+            return False
+        outcome = await self._outcome(self._begin(self._pass_canary()), _PATIENCE_S)
+        return not isinstance(outcome, Failure)
+
     async def ask(self, turn: Turn, within_s: float) -> Verdict | Failure:
         """The verdict, if it comes within so many seconds and the tier's own deadline. Raises nothing.
 

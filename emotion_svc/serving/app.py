@@ -30,6 +30,7 @@ from emotion_svc.serving.once import Once
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.pages import docs_page
 from emotion_svc.serving.problems import HTTP_PROBLEMS
+from emotion_svc.serving.readiness import Readiness
 from emotion_svc.serving.refusals import refusal
 from emotion_svc.serving.registry import FurtherModel, Registry
 from emotion_svc.serving.served_models import models_wire
@@ -60,7 +61,6 @@ def create_app(
     """
     keys = Keys.of(settings)
     metrics = Metrics()
-    stopping = Stopping(on_begin=metrics.is_stopping)
     models = Registry(
         engine if isinstance(engine, Router) else Router.around(engine, deadline_ms=settings.deadline_ms),
         settings.model_aliases,
@@ -70,7 +70,9 @@ def create_app(
         metrics=metrics,
     )
     once = Once(VerdictCache(settings.cache_bytes, metrics.saw_eviction), metrics)
-    service = Service(models, once, Admission(settings.max_in_flight, metrics), metrics)
+    readiness = Readiness(lambda: models.default.answers_canary(), metrics)
+    stopping = Stopping(on_begin=readiness.end)
+    service = Service(models, once, Admission(settings.max_in_flight, metrics), readiness, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

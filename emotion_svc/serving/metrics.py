@@ -173,9 +173,9 @@ class Metrics:
         self._starts.inc()
         self._ready.set(1)
 
-    def is_stopping(self) -> None:
-        """It should not any more."""
-        self._ready.set(0)
+    def may_be_sent_work(self, *, may: bool) -> None:
+        """Whether it may be, after that."""
+        self._ready.set(may)
 
     def saw_engine_go(self, engine: Engine) -> None:
         """An engine is about to be unloaded."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from emotion_svc.errors import Overloaded
@@ -14,6 +14,7 @@ from emotion_svc.serving.cache import turn_key
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.notes import Fact, note
 from emotion_svc.serving.once import Once
+from emotion_svc.serving.readiness import Readiness
 from emotion_svc.serving.registry import Registry
 
 
@@ -35,22 +36,25 @@ class Service:
         registry: the models.
         once: what is remembered, and what is under way.
         admission: the places of those turns that an engine must answer.
+        readiness: is told how the default model's calls end.
         metrics: sees what was answered.
     """
 
-    def __init__(self, registry: Registry, once: Once, admission: Admission, metrics: Metrics) -> None:
-        self.models = registry
+    def __init__(
+        self, registry: Registry, once: Once, admission: Admission, readiness: Readiness, metrics: Metrics
+    ) -> None:
+        self.models, self.readiness = registry, readiness
         self._once, self._admission, self._metrics = once, admission, metrics
 
     @asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
         """Ready inside, with the default model started and past its canary. Raises `errors.SetupError`."""
         async with self.models.ready():
-            self._metrics.is_ready()
+            self.readiness.begin()
             try:
                 yield
             finally:
-                self._metrics.is_stopping()
+                self.readiness.end()
 
     async def classify(
         self, turns: Sequence[Turn], *, deadline_ms: int | None = None, model: str | None = None
@@ -70,11 +74,13 @@ class Service:
         began = time.perf_counter()
         budget = Budget.of(self.models.default.deadline_ms, deadline_ms, len(turns))
         async with self.models.use(model, budget) as (name, router):
+            watching = self.readiness.watching if router is self.models.default else nullcontext
             keys = [turn_key(name, router.model_digest, turn) for turn in turns]
 
             async def compute(anew: Sequence[Turn]) -> list[Verdict]:
                 expected_ms = router.expected_ms(len(anew))
-                with self._admission.places(len(anew), expected_ms=expected_ms, budget_ms=budget.left_ms):
+                places = self._admission.places(len(anew), expected_ms=expected_ms, budget_ms=budget.left_ms)
+                with places, watching():
                     return await router.classify(anew, budget_ms=budget.left_ms)
 
             try:

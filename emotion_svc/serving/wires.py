@@ -64,7 +64,7 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The engine has started and passed its canary."""
+    """The engine has started, passed its canary, and has not failed since without an end."""
 
     status: str = Field(examples=["ready"])
     engine: str = Field(examples=["embedded"])
@@ -126,13 +126,14 @@ def health_wires(service: Service, metrics: Metrics, stopping: Stopping) -> APIR
     @router.get(
         "/readyz",
         summary="Whether it may be sent work",
-        responses=_problems({503: "The engine is not ready, or the process is about to stop."}),
+        responses=_problems({503: "The engine is not ready or fails, or the process is about to stop."}),
         openapi_extra=_OPEN,
     )
     async def ready() -> Ready:
         if stopping.has_begun:
             raise EngineUnavailable("the process is about to stop; send work to another")
         engine = service.models.default
+        service.readiness.check()
         return Ready(status="ready", engine=engine.name, model=engine.model_name, model_digest=engine.model_digest)
 
     @router.get(
