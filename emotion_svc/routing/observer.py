@@ -19,8 +19,8 @@ class Observer(Protocol):
     def saw_answer(self, tier: str, reason: Reason) -> None:
         """A turn's answer went out."""
 
-    def saw_call(self, tier: str, outcome: Outcome, seconds: float) -> None:
-        """A tier was asked for one turn, or would have been."""
+    def saw_call(self, tier: str, outcome: Outcome, seconds: float, turns: int = 1) -> None:
+        """A tier was asked for one turn or a batch of them, which took so long together; or would have been."""
 
     def saw_breaker(self, tier: str, state: State) -> None:
         """A breaker moved."""
@@ -41,7 +41,7 @@ class Unobserved:
     def saw_answer(self, tier: str, reason: Reason) -> None:
         """Forgets it."""
 
-    def saw_call(self, tier: str, outcome: Outcome, seconds: float) -> None:
+    def saw_call(self, tier: str, outcome: Outcome, seconds: float, turns: int = 1) -> None:
         """Forgets it."""
 
     def saw_breaker(self, tier: str, state: State) -> None:

@@ -161,19 +161,18 @@ class Tier:
             else:
                 verdicts = await self.engine.classify(turns)
         except asyncio.CancelledError:
-            self._observer.saw_call(self.name, "not_needed", self._clock() - begun)
+            self._observer.saw_call(self.name, "not_needed", self._clock() - begun, len(turns))
             raise
         except Overloaded:  # refused in the engine's line, which is no failure of the engine
-            self._observer.saw_call(self.name, "busy", self._clock() - begun)
+            self._observer.saw_call(self.name, "busy", self._clock() - begun, len(turns))
             raise
         except Exception:
-            self._observer.saw_call(self.name, "failed", self._clock() - begun)
+            self._observer.saw_call(self.name, "failed", self._clock() - begun, len(turns))
             raise
         seconds = self._clock() - begun
         if len(turns) == 1:
             self.latency.saw(seconds)
-        for _ in turns:
-            self._observer.saw_call(self.name, "answered", seconds)
+        self._observer.saw_call(self.name, "answered", seconds, len(turns))
         return verdicts
 
     async def answers_canary(self) -> bool:

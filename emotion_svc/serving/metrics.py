@@ -112,7 +112,11 @@ class Metrics:
             registry=registry,
         )
         self._tier_seconds = Histogram(
-            "emotion_svc_tier_seconds", "Answered calls of a tier.", ["tier"], registry=registry, buckets=_SECONDS
+            "emotion_svc_tier_seconds",
+            "Answered calls of a tier; a batch of turns is one.",
+            ["tier"],
+            registry=registry,
+            buckets=_SECONDS,
         )
         self._breaker = Gauge(
             "emotion_svc_tier_breaker",
@@ -221,9 +225,9 @@ class Metrics:
         """A turn's answer went out."""
         self._tier_answers.labels(tier, reason).inc()
 
-    def saw_call(self, tier: str, outcome: Outcome, seconds: float) -> None:
-        """A tier was asked for one turn, or would have been."""
-        self._tier_calls.labels(tier, outcome).inc()
+    def saw_call(self, tier: str, outcome: Outcome, seconds: float, turns: int = 1) -> None:
+        """A tier was asked for one turn or a batch of them, which took so long together; or would have been."""
+        self._tier_calls.labels(tier, outcome).inc(turns)
         if outcome == "answered":
             self._tier_seconds.labels(tier).observe(seconds)
 

@@ -96,14 +96,18 @@ class Seen:
     def __init__(self) -> None:
         self.answers: list[tuple[str, Reason]] = []
         self.calls: list[tuple[str, Outcome]] = []
+        """One for each turn."""
+        self.timed: list[tuple[str, Outcome]] = []
+        """One for each time that was told: a batch has one."""
         self.states: list[tuple[str, State]] = []
         self.usd: list[float] = []
 
     def saw_answer(self, tier: str, reason: Reason) -> None:
         self.answers.append((tier, reason))
 
-    def saw_call(self, tier: str, outcome: Outcome, seconds: float) -> None:
-        self.calls.append((tier, outcome))
+    def saw_call(self, tier: str, outcome: Outcome, seconds: float, turns: int = 1) -> None:
+        self.calls += [(tier, outcome)] * turns
+        self.timed.append((tier, outcome))
 
     def saw_breaker(self, tier: str, state: State) -> None:
         self.states.append((tier, state))

@@ -527,6 +527,26 @@ def test_a_turn_that_the_engines_line_refuses_is_told_as_one_for_which_there_was
     assert seen.calls == [("net", "busy")]
 
 
+@pytest.mark.parametrize(
+    ("play", "outcome"),
+    [(SURE, "answered"), (FAILS, "failed"), (Play(error=Overloaded("too late")), "busy"), (HANGS, "not_needed")],
+)
+def test_of_a_batch_every_turn_is_told_and_its_time_once(play: Play, outcome: str) -> None:
+    seen = Seen()
+
+    async def main() -> None:
+        async with running(net_first(plays=[play])) as router:
+            router.report_to(seen)
+            caller = asyncio.create_task(router.classify([TURN, CHINESE, TURN]))
+            await asyncio.wait({caller}, timeout=1)
+            caller.cancel()
+            await asyncio.gather(caller, return_exceptions=True)
+
+    run(main())
+    assert seen.calls == [("net", outcome)] * 3
+    assert seen.timed == [("net", outcome)]
+
+
 def test_every_answer_is_one_of_the_46() -> None:
     [verdict] = one(net_first()).verdicts
     assert verdict.answer.model_dump_json() in ALL_ANSWERS

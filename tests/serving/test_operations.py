@@ -121,6 +121,17 @@ def test_metrics_count_requests_answers_and_stages(serve: Callable[..., httpx.Cl
     assert metric(text, "process_resident_memory_bytes") > 0
 
 
+def test_a_batch_counts_by_its_turns_and_is_timed_once(serve: Callable[..., httpx.Client]) -> None:
+    client = serve(ScriptedEngine({"Hỏng rồi!": EngineUnavailable("gone")}))
+    for response, status in (("Xin chào!", 200), ("Hỏng rồi!", 503)):
+        turns = [TURN | {"response": response, "previous_answer": str(number)} for number in range(3)]
+        assert client.post("/v1/classify/batch", json={"turns": turns}).status_code == status
+    text = client.get("/metrics").text
+    for outcome in ("answered", "failed"):
+        assert metric(text, f'emotion_svc_tier_calls_total{{outcome="{outcome}",tier="scripted"}}') == 3
+    assert metric(text, 'emotion_svc_tier_seconds_count{tier="scripted"}') == 1
+
+
 def test_two_apps_in_one_process_count_apart(serve: Callable[..., httpx.Client]) -> None:
     first, second = serve(), serve()
     first.post("/v1/classify", json=TURN)
