@@ -56,9 +56,9 @@ class Router:
         self._proof: Verdict | None = None
 
     @classmethod
-    def around(cls, engine: Engine, *, deadline_ms: float = DEADLINE_MS) -> "Router":
-        """One engine alone: nothing stands in for it, so it is waited for."""
-        tier = Tier(TierPlan(engine.name), engine)
+    def around(cls, engine: Engine, *, name: str | None = None, deadline_ms: float = DEADLINE_MS) -> "Router":
+        """One engine alone: nothing stands in for it, so it is waited for. Its tier has the `name`, or the engine's."""
+        tier = Tier(TierPlan(name or engine.name), engine)
         return cls([tier], tier, deadline_ms=deadline_ms)
 
     @property
@@ -70,6 +70,11 @@ class Router:
     def name(self) -> str:
         """The kind of the first tier's engine."""
         return self.head.name
+
+    @property
+    def tier_names(self) -> tuple[str, ...]:
+        """The names of the tiers, in their order."""
+        return tuple(tier.name for tier in self._tiers)
 
     @property
     def model_name(self) -> str:

@@ -167,9 +167,9 @@ class Metrics:
         """A verdict gave way to a newer one."""
         self._evictions.inc()
 
-    def saw_engine(self, engine: Engine) -> None:
-        """An engine became ready."""
-        self._model.labels(engine.name, engine.model_name, engine.model_digest).set(1)
+    def saw_engine(self, model: str, engine: Engine) -> None:
+        """The engine of a model became ready. `model` is the name that it is served under: several may be one file."""
+        self._model.labels(engine.name, model, engine.model_digest).set(1)
 
     def is_ready(self) -> None:
         """The process may be sent work."""
@@ -181,9 +181,9 @@ class Metrics:
         """Whether it may be, after that."""
         self._ready.set(may)
 
-    def saw_engine_go(self, engine: Engine) -> None:
-        """An engine is about to be unloaded."""
-        self._model.labels(engine.name, engine.model_name, engine.model_digest).set(0)
+    def saw_engine_go(self, model: str, engine: Engine) -> None:
+        """It is about to be unloaded."""
+        self._model.labels(engine.name, model, engine.model_digest).set(0)
 
     def saw_load(self, model: str, *, failed: bool) -> None:
         """A further model was loaded, or could not be."""

@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion_svc.config import ConfigError, Settings
-from emotion_svc.routing.build import create_router
+from emotion_svc.engines.factory import create_engine
+from emotion_svc.routing.router import Router
 from emotion_svc.serving.registry import FurtherModel
 
 _Name = Annotated[str, Field(min_length=1)]
@@ -54,9 +55,7 @@ def further_models(settings: Settings) -> tuple[FurtherModel, ...]:
                 f"models file '{settings.models}': '{entry.name}' needs the engine vllm, of which every worker would "
                 f"load its own; workers ({settings.workers}) must be 1"
             )
-    return tuple(
-        FurtherModel(entry.name, entry.aliases, partial(create_router, _as(settings, entry))) for entry in entries
-    )
+    return tuple(FurtherModel(entry.name, entry.aliases, partial(_router_of, entry, settings)) for entry in entries)
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
@@ -71,6 +70,7 @@ def _read(path: Path) -> tuple[_Entry, ...]:
         raise ConfigError(f"models file '{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _as(settings: Settings, entry: _Entry) -> Settings:
-    """The settings with which the entry's model would be the default one."""
-    return settings.model_copy(update={"engine": entry.engine, "model": entry.model, "tiers": None})
+def _router_of(entry: _Entry, settings: Settings) -> Router:
+    """One tier with the entry's name: by that of its engine, metrics could not tell it from another model's."""
+    engine = create_engine(settings.model_copy(update={"engine": entry.engine, "model": entry.model}))
+    return Router.around(engine, name=entry.name, deadline_ms=settings.deadline_ms)

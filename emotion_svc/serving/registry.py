@@ -84,7 +84,7 @@ class Registry:
         clock: in seconds.
 
     Raises:
-        ConfigError: a name is given twice.
+        ConfigError: a name is given twice, or is that of a tier of the default model.
     """
 
     def __init__(
@@ -102,6 +102,11 @@ class Registry:
         self._further = [_Further(model) for model in further]
         self._by_name: dict[str, _Further] = {}
         for entry in self._further:
+            if entry.model.name in default.tier_names:
+                raise ConfigError(
+                    f"the model name '{entry.model.name}' is that of a tier of the default model, from which metrics "
+                    "could not tell it; choose another"
+                )
             for name in (entry.model.name, *entry.model.aliases):
                 if name in self._by_name or name in aliases:
                     raise ConfigError(f"the model name '{name}' is given twice; each name stands for one model")
@@ -119,7 +124,7 @@ class Registry:
         async with running(self._default):
             if self._default.model_name in self._by_name:
                 raise ConfigError(f"the model name '{self._default.model_name}' is the default model's; choose another")
-            self._introduce(self._default)
+            self._introduce(self._default.model_name, self._default)
             unloader = asyncio.create_task(self._unload_now_and_then())
             self._is_ready = True
             try:
@@ -240,14 +245,14 @@ class Registry:
             else:
                 entry.stop = stack.pop_all()
                 entry.unused_since = self._clock()
-                self._introduce(entry.router)
+                self._introduce(entry.model.name, entry.router)
                 self._metrics.saw_load(entry.model.name, failed=False)
                 logger.info("model loaded", extra={"fields": fields | {"s": round(self._clock() - started, 3)}})
             finally:
                 entry.loading = None
 
-    def _introduce(self, router: Router) -> None:
-        self._metrics.saw_engine(router)
+    def _introduce(self, name: str, router: Router) -> None:
+        self._metrics.saw_engine(name, router)
         router.report_to(self._metrics)  # not before: canaries are no answers
 
     async def unload_idle(self) -> None:
@@ -260,7 +265,7 @@ class Registry:
     async def _unload(self, entry: _Further) -> None:
         assert entry.router is not None
         assert entry.stop is not None
-        self._metrics.saw_engine_go(entry.router)
+        self._metrics.saw_engine_go(entry.model.name, entry.router)
         stop, entry.router, entry.stop = entry.stop, None, None
         entry.unloading = asyncio.create_task(self._close(entry, stop))
         await asyncio.shield(entry.unloading)

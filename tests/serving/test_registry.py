@@ -30,6 +30,7 @@ from emotion_svc.serving.openai_errors import UnknownModel
 from emotion_svc.serving.registry import RETRY_S, FurtherModel, Registry, State
 from tests.serving.conftest import listening
 from tests.serving.test_decisions import RIGHT
+from tests.serving.test_operations import metric
 
 IDLE_S = 100.0
 TURN = {"previous_question": "Con mèo?", "previous_answer": "cat", "response": "Chính xác!"}
@@ -309,6 +310,53 @@ def test_vllm_is_not_loaded_by_several_workers(tmp_path: Path) -> None:
     text = "[[models]]\nname = 'x'\nmodel = 'y'\nengine = 'vllm'"
     with pytest.raises(ConfigError, match=r"'x' needs the engine vllm, .* workers \(2\) must be 1"):
         further_models(Settings(models=written(tmp_path, text), workers=2))
+
+
+def test_the_name_of_a_tier_of_the_default_model_is_no_further_models() -> None:
+    with pytest.raises(ConfigError, match="'scripted' is that of a tier of the default model"):
+        create_app(ScriptedEngine(), Settings(), [FurtherModel("scripted", (), Made())])
+
+
+TWO = """
+[[models]]
+name = "one"
+model = "{model}"
+
+[[models]]
+name = "two"
+model = "{model}"
+"""
+
+
+async def test_two_models_of_one_file_are_told_apart_in_the_metrics(tmp_path: Path, clock: Clock) -> None:
+    metrics = Metrics()
+    further = further_models(Settings(models=written(tmp_path, TWO.format(model=SHIPPED))))
+    registry = Registry(
+        Router.around(EmbeddedEngine()),
+        [],
+        further,
+        idle_s=IDLE_S,
+        while_loading="wait",
+        metrics=metrics,
+        clock=clock,
+    )
+    async with registry.ready():
+        for name in ("one", "two", "two"):
+            async with registry.use(name, PLENTY) as used:
+                [verdict] = await used.router.classify([Turn(**TURN)])
+                assert verdict.tier == name
+                digest = used.router.model_digest
+        clock.now += IDLE_S - 1
+        await name_of_user(registry, "two", PLENTY)
+        clock.now += 1
+        await registry.unload_idle()
+        text = metrics.render().decode()
+    info = f'emotion_svc_model_info{{digest="{digest}",engine="embedded",model='
+    for model, is_there in (("pika-tiny", 1), ("one", 0), ("two", 1)):
+        assert metric(text, f'{info}"{model}"}}') == is_there
+    for tier, calls in (("one", 1), ("two", 2)):
+        assert metric(text, f'emotion_svc_tier_calls_total{{outcome="answered",tier="{tier}"}}') == calls
+    assert 'tier_calls_total{outcome="answered",tier="embedded"}' not in text
 
 
 @contextmanager
