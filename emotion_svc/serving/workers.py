@@ -29,6 +29,8 @@ MakeServer = Callable[[Settings, socket.socket, OnListening], Server]
 
 _BEAT_S: Final = 1.0
 _HUNG_S: Final = 30.0
+_START_S: Final = 120.0
+"""Far more than a start takes: several at once on a busy machine, with hosts that are slow to answer the canary."""
 _RESTART_S: Final = 1.0
 """At most so often a worker is started in one place, so that one that dies at once does not take the machine."""
 _TICK_S: Final = 0.1
@@ -49,9 +51,9 @@ class _Arguments(NamedTuple):
 class Worker:
     """One place among the workers, and the process that has it now."""
 
-    def __init__(self, place: int, arguments: _Arguments, hung_s: float) -> None:
+    def __init__(self, place: int, arguments: _Arguments, *, start_s: float, hung_s: float) -> None:
         self.place = place
-        self._arguments, self._hung_s = arguments, hung_s
+        self._arguments, self._start_s, self._hung_s = arguments, start_s, hung_s
         self.was_ever_up = False
         self.start()
 
@@ -74,9 +76,11 @@ class Worker:
 
     @property
     def is_hung(self) -> bool:
-        """Whether it lives but has not been heard of for too long."""
-        if self._beat_at is None or not self.process.is_alive():
+        """Whether it lives but has not been heard of for too long, since its start or since it was last."""
+        if not self.process.is_alive():
             return False
+        if self._beat_at is None:
+            return time.monotonic() - self.started_at > self._start_s
         return time.monotonic() - self._beat_at > self._hung_s
 
     def bury(self) -> None:
@@ -93,26 +97,39 @@ class Supervisor:
         settings: for each worker's server.
         sock: bound; closed here when the workers are told to stop, so that the port is free with the last of them.
         make: makes a worker's server.
+        start_s: how long a worker may take until it listens.
         hung_s: how long a worker may be silent. Its event loop never is, but a machine that swaps may stop it for
             seconds.
     """
 
-    def __init__(self, settings: Settings, sock: socket.socket, make: MakeServer, *, hung_s: float = _HUNG_S) -> None:
-        self._settings, self._sock, self._make, self._hung_s = settings, sock, make, hung_s
+    def __init__(
+        self,
+        settings: Settings,
+        sock: socket.socket,
+        make: MakeServer,
+        *,
+        start_s: float = _START_S,
+        hung_s: float = _HUNG_S,
+    ) -> None:
+        self._settings, self._sock, self._make = settings, sock, make
+        self._start_s, self._hung_s = start_s, hung_s
         self._is_stopping = False
 
     def run(self, on_listening: OnListening) -> None:
         """Returns when all have stopped.
 
         Raises:
-            SetupError: a worker could not start, and never had in this place.
+            SetupError: a worker ended before it listened, and none ever had in this place. One that hangs is replaced.
         """
         for stop in (signal.SIGINT, signal.SIGTERM):
             signal.signal(stop, self._on_signal)
         self._sock.listen(2048)  # who knocks before the first worker is up, waits for it
         with TemporaryDirectory(prefix="emotion-svc-metrics-") as folder:
             arguments = _Arguments(self._settings, self._sock, self._make, folder)
-            workers = [Worker(place, arguments, self._hung_s) for place in range(self._settings.workers)]
+            workers = [
+                Worker(place, arguments, start_s=self._start_s, hung_s=self._hung_s)
+                for place in range(self._settings.workers)
+            ]
             on_listening(url_of(self._sock, is_https=self._settings.tls_cert is not None))
             try:
                 while not self._is_stopping:
@@ -128,14 +145,15 @@ class Supervisor:
 
     def _look_after(self, worker: Worker) -> None:
         worker.listen()
-        if worker.is_hung:
+        was_hung = worker.is_hung
+        if was_hung:
             logger.error("a worker hangs and is killed", extra={"fields": {"place": worker.place}})
             worker.process.kill()
             worker.process.join()
         if worker.process.is_alive() or time.monotonic() - worker.started_at < _RESTART_S:
             return
         fields = {"place": worker.place, "pid": worker.process.pid, "exit_code": worker.process.exitcode}
-        if not worker.was_ever_up:
+        if not worker.was_ever_up and not was_hung:
             raise SetupError("a worker could not start, though the engine was tried out before; the log says why")
         logger.error("a worker has ended and is replaced", extra={"fields": fields})
         worker.bury()

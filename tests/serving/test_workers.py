@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 from prometheus_client import Gauge
@@ -130,4 +131,38 @@ def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
         "a worker hangs and is killed",
         "a worker has ended and is replaced",
     ]
+    assert process.returncode == 0
+
+
+NEVER_LISTENING = """
+from emotion_svc.config import Settings
+from emotion_svc.serving.logs import configure_logging
+from emotion_svc.serving.server import bind
+from emotion_svc.serving.workers import Supervisor
+from tests.serving.hanging import hang_once
+
+if __name__ == "__main__":
+    configure_logging("info")
+    with bind("127.0.0.1", 0) as sock:
+        supervisor = Supervisor(Settings(workers=1, stop_grace_s=0), sock, hang_once, start_s=10)
+        supervisor.run(lambda url: print(url, flush=True))
+"""
+
+
+def test_a_worker_that_hangs_before_it_listens_is_killed_and_replaced(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", NEVER_LISTENING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HAS_HUNG": str(tmp_path / "has_hung")},
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert httpx.post(f"{url}/v1/classify", json=EXAMPLE_TURN, timeout=WAIT_S).status_code == 200
+        process.terminate()
+        log = process.communicate(timeout=WAIT_S)[1]
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    # On a busy machine the replacement may itself take longer than it may.
+    assert events[:2] == ["a worker hangs and is killed", "a worker has ended and is replaced"]
     assert process.returncode == 0
