@@ -26,7 +26,11 @@ class CostError(SetupError):
 
 
 class TierCost(NamedTuple):
-    """One tier. `turns` are those that went out with its answer; None where only the spend file is known."""
+    """One tier.
+
+    `turns` are those that went out with its answer; None where only the spend file is known. `a_call_usd` is the mean
+    cost of a call whose tokens the host counted; None where there was none.
+    """
 
     tier: str
     turns: int | None
@@ -34,6 +38,7 @@ class TierCost(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     usd: float
+    a_call_usd: float | None = None
 
 
 def costs_from_url(url: str, key: str | None) -> list[TierCost]:
@@ -76,6 +81,11 @@ def costs_from_metrics(text: str) -> list[TierCost]:
             prompt_tokens=round(total("emotion_svc_tier_tokens_total", tier=tier, direction="prompt")),
             completion_tokens=round(total("emotion_svc_tier_tokens_total", tier=tier, direction="completion")),
             usd=total("emotion_svc_tier_usd_total", tier=tier),
+            # Calls that were free (429, refused) say nothing of the price, and reservations only what it cannot exceed.
+            a_call_usd=_ratio(
+                total("emotion_svc_tier_usd_total", tier=tier, by="count"),
+                total("emotion_svc_tier_paid_calls_total", tier=tier, by="count"),
+            ),
         )
         for tier in tiers
     ]
@@ -109,7 +119,11 @@ def costs_from_file(path: Path, today: date) -> list[TierCost]:
 
 
 def summary(costs: Iterable[TierCost]) -> str:
-    """The costs as a table, and against everything going to each paid tier, at its average price for a call."""
+    """The costs as a table, and against everything going to each paid tier.
+
+    That is its average price for a counted call, for each turn; never less than it has cost, retries, probes and calls
+    that were cut off included.
+    """
     costs = list(costs)
     lines = ["| tier | turns | calls | tokens in | tokens out | USD |", "|---|---|---|---|---|---|"]
     lines += [
@@ -124,7 +138,20 @@ def summary(costs: Iterable[TierCost]) -> str:
         lines.append("(the spend file knows paid calls only; --url compares them with everything to the paid tier)")
         return "\n".join(lines)
     for c in costs:
-        if c.calls and c.usd:
-            everything = sum(turns) * c.usd / c.calls
-            lines.append(f"everything to {c.tier}: {everything:.6f} USD; the tiers save {1 - usd / everything:.1%}")
+        if c.a_call_usd is not None:
+            everything = max(sum(turns) * c.a_call_usd, c.usd)
+            lines.append(f"everything to {c.tier}: {everything:.6f} USD; the tiers {_compared(usd, everything)}")
+        elif c.usd:
+            lines.append(f"everything to {c.tier}: not known, as its host has counted no tokens yet")
     return "\n".join(lines)
+
+
+def _compared(usd: float, everything: float) -> str:
+    """Of several paid tiers, one may be so cheap that everything there would cost less."""
+    if usd > everything:
+        return f"cost {usd - everything:.6f} USD more"
+    return f"save {1 - usd / everything:.1%}"
+
+
+def _ratio(usd: float, calls: float) -> float | None:
+    return usd / calls if calls else None

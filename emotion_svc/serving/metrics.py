@@ -128,7 +128,15 @@ class Metrics:
         self._tokens = Counter(
             "emotion_svc_tier_tokens", "Tokens that hosts counted.", ["tier", "direction"], registry=registry
         )
-        self._usd = Counter("emotion_svc_tier_usd", "Cost in USD, at the tier's price.", ["tier"], registry=registry)
+        self._usd = Counter(
+            "emotion_svc_tier_usd",
+            "Cost in USD, at the tier's price: by the tokens that the host counted, or the most where it did not.",
+            ["tier", "by"],
+            registry=registry,
+        )
+        self._paid_calls = Counter(
+            "emotion_svc_tier_paid_calls", "Calls that cost something.", ["tier", "by"], registry=registry
+        )
         self._spend_today = Gauge(
             "emotion_svc_spend_today_usd",
             "All tiers and workers, since midnight UTC, reservations included.",
@@ -240,7 +248,10 @@ class Metrics:
         if usage is not None:
             self._tokens.labels(tier, "prompt").inc(usage.prompt_tokens)
             self._tokens.labels(tier, "completion").inc(usage.completion_tokens)
-        self._usd.labels(tier).inc(usd)
+        by = "reservation" if usage is None else "count"
+        self._usd.labels(tier, by).inc(usd)
+        if usd > 0:
+            self._paid_calls.labels(tier, by).inc()
 
     def watch_spend(self, today_usd: Callable[[], float], cap_usd: float) -> None:
         """From now on looks up what was spent today whenever it is asked."""

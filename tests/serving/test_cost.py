@@ -1,11 +1,14 @@
 """What `emotion-svc cost` prints, from a running service and from the spend file."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from emotion_svc.cli import main
@@ -13,7 +16,9 @@ from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.routing.spend import Spend
 from emotion_svc.schema import TokenUsage
 from emotion_svc.serving.cost import CostError, TierCost, costs_from_metrics, summary
+from emotion_svc.serving.metrics import Metrics
 
+USED = TokenUsage(prompt_tokens=100, completion_tokens=10)
 TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"}
 
 
@@ -33,7 +38,7 @@ def test_a_free_service_has_cost_nothing(serve: Callable[..., httpx.Client]) -> 
 
 
 def test_a_paid_tier_is_held_against_everything_going_there() -> None:
-    told = summary([TierCost("net", 90, 100, 0, 0, 0.0), TierCost("groq", 10, 20, 5000, 300, 0.02)])
+    told = summary([TierCost("net", 90, 100, 0, 0, 0.0), TierCost("groq", 10, 20, 5000, 300, 0.02, 0.001)])
     assert told.splitlines() == [
         "| tier | turns | calls | tokens in | tokens out | USD |",
         "|---|---|---|---|---|---|",
@@ -52,7 +57,9 @@ def test_turns_from_the_cache_count_as_saved() -> None:
         "# TYPE emotion_svc_tier_answers counter\n"
         'emotion_svc_tier_answers_total{tier="groq"} 10\n'
         "# TYPE emotion_svc_tier_usd counter\n"
-        'emotion_svc_tier_usd_total{tier="groq"} 0.01\n'
+        'emotion_svc_tier_usd_total{by="count",tier="groq"} 0.01\n'
+        "# TYPE emotion_svc_tier_paid_calls counter\n"
+        'emotion_svc_tier_paid_calls_total{by="count",tier="groq"} 10\n'
         "# TYPE emotion_svc_cache_turns counter\n"
         'emotion_svc_cache_turns_total{result="hit"} 25\n'
         'emotion_svc_cache_turns_total{result="shared"} 5\n'
@@ -70,6 +77,53 @@ def test_calls_that_were_not_made_are_not_counted() -> None:
     )
     [groq] = costs_from_metrics(f"# TYPE emotion_svc_tier_calls counter\n{metrics}")
     assert groq.calls == 7
+
+
+def of_usages(*usages: tuple[TokenUsage | None, float], answered: int) -> str:
+    """The metrics of a service whose paid tier, behind a free one, had such calls."""
+    metrics = Metrics()
+    for usage, usd in usages:
+        metrics.saw_call("groq", "failed", 0.1)
+        metrics.saw_usage("groq", usage, usd)
+    for _ in range(answered):
+        metrics.saw_answer("small", "first")
+    return metrics.render().decode()
+
+
+def test_calls_that_were_free_or_only_reserved_do_not_change_what_a_call_costs() -> None:
+    counted, free, reserved = (USED, 0.001), (TokenUsage(prompt_tokens=0, completion_tokens=0), 0.0), (None, 0.05)
+    [groq, *_] = costs_from_metrics(of_usages(counted, *[free] * 9, reserved, counted, answered=100))
+    assert groq.usd == pytest.approx(0.052)
+    assert groq.a_call_usd == pytest.approx(0.001)
+
+
+def test_without_a_counted_call_the_price_is_not_known() -> None:
+    told = summary(costs_from_metrics(of_usages((None, 0.05), answered=3)))
+    assert "everything to groq: not known, as its host has counted no tokens yet" in told
+
+
+def test_everything_to_a_cheaper_tier_may_cost_less_than_the_tiers() -> None:
+    told = summary([TierCost("cheap", 9, 9, 0, 0, 0.009, 0.001), TierCost("dear", 1, 1, 0, 0, 0.5, 0.5)])
+    assert "everything to cheap: 0.010000 USD; the tiers cost 0.499000 USD more" in told
+    assert "everything to dear: 5.000000 USD; the tiers save 89.8%" in told
+
+
+@given(
+    usages=st.lists(
+        st.one_of(
+            st.tuples(st.just(USED), st.floats(0, 1)),
+            st.tuples(st.none(), st.floats(0, 1)),
+        )
+    ),
+    answered=st.integers(0, 20),
+)
+def test_one_paid_tier_never_saves_less_than_nothing(
+    usages: list[tuple[TokenUsage | None, float]], answered: int
+) -> None:
+    told = summary(costs_from_metrics(of_usages(*usages, (USED, 0.001), answered=answered)))
+    saved = re.findall(r"the tiers save (\d+\.\d)%$", told)
+    assert len(saved) == 1
+    assert 0 <= float(saved[0]) <= 100
 
 
 def test_metrics_of_something_else_are_refused() -> None:

@@ -136,8 +136,9 @@ def test_the_metrics_say_who_answered_why_and_what_it_cost(
         'emotion_svc_tier_breaker{tier="host"}': 2,
     }.items():
         assert metric(text, name) == value, name
-    assert metric(text, 'emotion_svc_tier_usd_total{tier="host"}') > 0
-    assert metric(text, "emotion_svc_spend_today_usd") > metric(text, 'emotion_svc_tier_usd_total{tier="host"}')
+    usd = metric(text, 'emotion_svc_tier_usd_total{by="count",tier="host"}')
+    assert metric(text, 'emotion_svc_tier_paid_calls_total{by="count",tier="host"}') == 1
+    assert metric(text, "emotion_svc_spend_today_usd") > usd > 0
 
 
 def test_the_cap_closes_the_paid_tier_also_after_a_restart(
