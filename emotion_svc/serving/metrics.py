@@ -5,7 +5,7 @@ Every gauge says how the values of several workers are put together (`multiproce
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from math import nan
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -261,6 +261,8 @@ class Metrics:
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         if self._today_usd is not None:
-            with suppress(SpendError, OSError):  # paid tiers are closed then, and the log says why
+            try:
                 self._spend_today.set(self._today_usd())
+            except (SpendError, OSError):  # paid tiers are closed then, and the log says why
+                self._spend_today.set(nan)
         return generate_latest(self._rendered)

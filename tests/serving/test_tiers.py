@@ -1,6 +1,7 @@
 """The service with tiers, over sockets: a real embedded model, and a real host that behaves as it is told."""
 
 import json
+import math
 import re
 import signal
 import time
@@ -169,6 +170,20 @@ def test_a_new_day_begins_with_nothing_spent(
     client = serve(create_router(capped), cache_bytes=0)
     assert metric(client.get("/metrics").text, "emotion_svc_spend_today_usd") < 0.01
     assert way(client, CHINESE) == ("host", "outside_knowledge")
+
+
+def test_a_spend_file_that_cannot_be_read_is_told_as_no_number(
+    serve: Callable[..., httpx.Client], settings: Callable[..., Settings]
+) -> None:
+    capped = settings()
+    client = serve(create_router(capped), cache_bytes=0)
+    assert capped.spend_file is not None
+    known = capped.spend_file.read_text(encoding="utf-8")
+    assert metric(client.get("/metrics").text, "emotion_svc_spend_today_usd") > 0
+    capped.spend_file.write_text("damaged", encoding="utf-8")
+    assert math.isnan(metric(client.get("/metrics").text, "emotion_svc_spend_today_usd"))
+    capped.spend_file.write_text(known, encoding="utf-8")
+    assert metric(client.get("/metrics").text, "emotion_svc_spend_today_usd") > 0
 
 
 def test_a_whole_process_with_workers_serves_the_tiers_of_the_file_under_one_cap(
