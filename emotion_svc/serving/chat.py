@@ -62,7 +62,7 @@ def chat_wire(service: Service, settings: Settings) -> APIRouter:
         completion = ChatCompletion(
             id=f"chatcmpl-{secrets.token_hex(12)}",
             created=int(time.time()),
-            model=asked.model,
+            model=answered.stand_in or asked.model,
             choices=[Choice(message=Message(content=verdict.answer.model_dump_json()))],
             usage=ChatUsage.of(usage_of(answered.router, turn, verdict.answer)),
             system_fingerprint=verdict.model_digest,

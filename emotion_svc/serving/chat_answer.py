@@ -57,7 +57,7 @@ class ChatCompletion(BaseModel):
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int = Field(description="Seconds since 1970.")
-    model: str = Field(description="The name that was asked for.")
+    model: str = Field(description="The name that was asked for; the default model's own where it stood in.")
     choices: list[Choice] = Field(min_length=1, max_length=1)
     usage: ChatUsage
     system_fingerprint: str = Field(description="Digest of the model file that answered.")

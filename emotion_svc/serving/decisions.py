@@ -121,7 +121,7 @@ class Decision(BaseModel):
     model_config = _FROZEN
 
     answers: list[ChoiceAnswer | PredicateAnswer]
-    model: str = Field(description="The name that was asked for.")
+    model: str = Field(description="The name that was asked for; the default model's own where it stood in.")
     usage: DecisionUsage
 
 
@@ -144,7 +144,7 @@ def decisions_wire(service: Service, settings: Settings) -> APIRouter:
         [verdict] = answered.verdicts
         decision = Decision(
             answers=[_answer(question, verdict) for question in asked.questions],
-            model=asked.model,
+            model=answered.stand_in or asked.model,
             usage=DecisionUsage.of(usage_of(answered.router, turn, verdict.answer)),
         )
         return timed_answer(decision.model_dump_json(), answered.slowest)

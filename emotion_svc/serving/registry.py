@@ -33,10 +33,11 @@ class FurtherModel(NamedTuple):
 
 
 class InUse(NamedTuple):
-    """Who answers a request, and the model's own name."""
+    """Who answers a request, the model's own name, and whether it stands in for the one that was asked for."""
 
     name: str
     router: Router
+    stands_in: bool = False
 
 
 class Listed(NamedTuple):
@@ -203,7 +204,7 @@ class Registry:
         if entry.router is None:
             self._begin_to_load(entry)
             if self._while_loading == "default":
-                return InUse(self.default.model_name, self.default)
+                return InUse(self.default.model_name, self.default, stands_in=True)
             assert entry.loading is not None
             await asyncio.wait({entry.loading}, timeout=budget.left_ms / 1e3)
         if entry.router is None:

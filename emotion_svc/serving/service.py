@@ -21,12 +21,14 @@ from emotion_svc.serving.registry import Registry
 class Answered(NamedTuple):
     """Verdicts in the order of the turns, the timings of the slowest of them, and the router of their model.
 
-    The router may be closed as soon as the caller waits for anything else.
+    The router may be closed as soon as the caller waits for anything else. `stand_in` is the default model's name where
+    it has answered for a model that is loading.
     """
 
     verdicts: list[Verdict]
     slowest: Timings
     router: Router
+    stand_in: str | None = None
 
 
 class Service:
@@ -73,7 +75,7 @@ class Service:
         """
         began = time.perf_counter()
         budget = Budget.of(self.models.default.deadline_ms, deadline_ms, len(turns))
-        async with self.models.use(model, budget) as (name, router):
+        async with self.models.use(model, budget) as (name, router, stands_in):
             watching = self.readiness.watching if router is self.models.default else nullcontext
             keys = [turn_key(name, router.model_digest, turn) for turn in turns]
 
@@ -89,7 +91,8 @@ class Service:
                 self._metrics.saw_overload(error, time.perf_counter() - began)
                 raise
         verdicts = [by_key[key] for key in keys]
-        answered = Answered(verdicts, _slowest([verdict.timings for verdict in verdicts]), router)
+        slowest = _slowest([verdict.timings for verdict in verdicts])
+        answered = Answered(verdicts, slowest, router, name if stands_in else None)
         self._metrics.saw_verdicts(answered.verdicts, answered.slowest)
         note(**_facts(answered))
         return answered

@@ -399,6 +399,21 @@ def test_all_wires_answer_by_the_model_that_they_name(tmp_path: Path) -> None:
         assert 'emotion_svc_model_loads_total{model="again",outcome="loaded"} 1.0' in metrics
 
 
+def test_who_stands_in_says_its_own_name() -> None:
+    further = [FurtherModel("big", (), Made(Loading(let=False)))]  # it loads for ever
+    with (
+        listening(ScriptedEngine(), Settings(while_loading="default"), further) as client,
+        OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as openai,
+    ):
+        for asked, named in (("big", "scripted"), (ALIAS, ALIAS)):
+            chat = openai.chat.completions.create(model=asked, messages=MESSAGES)
+            with openai.chat.completions.create(model=asked, messages=MESSAGES, stream=True) as stream:
+                assert {chunk.model for chunk in stream} == {chat.model} == {named}
+            assert openai.decisions.create(model=asked, input=LINES, questions=[RIGHT]).model == named
+        detail = client.post("/v1/classify?detail=true&model=big", json=TURN).json()
+        assert detail["tier"] == "scripted"
+
+
 def test_a_model_that_cannot_be_loaded_is_a_clear_503_and_the_others_answer(tmp_path: Path) -> None:
     with served(tmp_path) as (client, openai):
         with pytest.raises(InternalServerError) as raised:
