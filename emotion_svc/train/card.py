@@ -3,19 +3,20 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from emotion_svc.data import read_examples
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.eval.report import make_report, to_markdown
 from emotion_svc.eval.run import latency, predictions, steadiness
 from emotion_svc.schema import Example, Verdict
-from emotion_svc.train.config import FinetuneConfig
+from emotion_svc.train.config import DataConfig, FinetuneConfig
 from emotion_svc.train.pipeline import Lines
 
 _TEXT = """\
 ---
 language: [vi, en]
-license: apache-2.0
-pipeline_tag: text-classification
+{licence}pipeline_tag: text-classification
 ---
 # {name}
 
@@ -43,17 +44,32 @@ Held-out turns that the model gets wrong, the most confident first:
 |---|---|---|---|
 {weak}
 
-## Train it on your own turns
-`emotion-svc train --data my_turns.jsonl` adds your lines (format: docs/annotation.md) to the project's and writes a
-new model directory; `emotion-svc serve --model runs/pika/model` serves it.
+## Serve it, or train it on your own turns
+`emotion-svc serve --model {directory}` serves this directory. `emotion-svc train --data my_turns.jsonl --out runs/mine`
+adds your lines (format: docs/annotation.md) to the project's and writes a new one, `runs/mine/model`.
 """
 
 _DATA = """\
 ## Data
 {turns} written turns, {responses} written single responses and {reactions} written reactions, a lexicon of {words}
-English words, and exercises generated from them. All of it is synthetic: composed by a language model, line by line,
-under written briefs. No recordings of children were used. Real speech recognition will make other mistakes than the
-ones imagined here: measure on your own turns before you rely on the figures below (train_data/README.md).
+English words, and exercises generated from them.
+{origin}
+{own}"""
+
+_PROJECTS = """\
+These are the project's lines, all of them synthetic: composed by a language model, line by line, under written briefs.
+No recordings of children were used for them. Real speech recognition will make other mistakes than the ones imagined
+there: measure on your own turns before you rely on the figures below (train_data/README.md)."""
+
+_OTHERS = """\
+They are not the project's lines, but those of `{turns}`, `{responses}` and `{knowledge}`:
+what they are, where they come from and under which licence they stand is not known here. Say it before you pass the
+model on."""
+
+_OWN = """
+Beside them, given with `--data`: {files}.
+What these turns are, where they come from and under which licence they stand is not known here. Say it before you pass
+the model on.
 """
 
 _FINETUNED = """\
@@ -79,6 +95,18 @@ last digits (`emotion-svc eval --engine vllm --model DIR`).
 {report}"""
 
 
+class OwnFile(NamedTuple):
+    """A file of turns that were given beside those of the configuration."""
+
+    name: str
+    turns: int
+
+
+def own_files(paths: Sequence[Path]) -> list[OwnFile]:
+    """Counts the turns of the files that were given with `--data`."""
+    return [OwnFile(path.name, len(read_examples([path]))) for path in paths]
+
+
 def write_finetuned_card(
     directory: Path,
     base: str,
@@ -86,8 +114,12 @@ def write_finetuned_card(
     dev: Sequence[Example],
     verdicts: Sequence[Verdict],
     lines: Lines,
+    own: Sequence[OwnFile],
 ) -> None:
-    """Writes README.md into the directory of a fine-tuned model. `verdicts` are what it said of `dev`."""
+    """Writes README.md into the directory of a fine-tuned model.
+
+    `verdicts` are what it said of `dev`; `own` are the files whose turns come last in `lines`.
+    """
     report = make_report(
         dev,
         predictions(verdicts),
@@ -100,14 +132,17 @@ def write_finetuned_card(
     card = _FINETUNED.format(
         base=base,
         trained=f"low-rank adapters (rank {lora.rank}, merged into its weights)" if lora else "all weights trained on",
-        data=_data(lines),
+        data=_data(lines, config.data, own),
         report=to_markdown(report),
     )
     (directory / "README.md").write_text(card, encoding="utf-8")
 
 
-def write_card(directory: Path, dev: Sequence[Example], dev_name: str, lines: Lines) -> None:
-    """Writes README.md into a model directory, with the scores of its int8 file on `dev`."""
+def write_card(directory: Path, dev: Sequence[Example], data: DataConfig, lines: Lines, own: Sequence[OwnFile]) -> None:
+    """Writes README.md into a model directory, with the scores of its int8 file on `dev`.
+
+    `own` are the files whose turns come last in `lines`, behind those that `data` names.
+    """
     model = EmbeddedModel(directory)
     turns = [example.turn for example in dev]
     verdicts = model.classify(turns)
@@ -117,7 +152,7 @@ def write_card(directory: Path, dev: Sequence[Example], dev_name: str, lines: Li
         engine="embedded",
         model=model.name,
         model_digest=model.digest,
-        gold=dev_name,
+        gold=data.dev,
         steadiness=steadiness(model.classify, dev),
         latency_ms=latency(model, turns),
     )
@@ -132,20 +167,32 @@ def write_card(directory: Path, dev: Sequence[Example], dev_name: str, lines: Li
         parameters=_parameters(config) / 1e6,
         layers=config["num_hidden_layers"],
         vocab=config["vocab_size"],
-        data=_data(lines),
+        licence="license: apache-2.0\n" if _is_projects(data) and not own else "",
+        data=_data(lines, data, own),
         report=to_markdown(report),
         weak="\n".join(weak),
+        directory=directory,
     )
     (directory / "README.md").write_text(card, encoding="utf-8")
 
 
-def _data(lines: Lines) -> str:
+def _is_projects(data: DataConfig) -> bool:
+    ours = DataConfig()
+    return (data.turns, data.responses, data.knowledge) == (ours.turns, ours.responses, ours.knowledge)
+
+
+def _data(lines: Lines, data: DataConfig, own: Sequence[OwnFile]) -> str:
     knowledge = lines.knowledge
+    files = ", ".join(f"`{name}` ({turns} turns)" for name, turns in own)
     return _DATA.format(
-        turns=len(lines.turns),
+        turns=len(lines.turns) - sum(file.turns for file in own),
         responses=len(lines.responses),
         reactions=sum(map(len, knowledge.reactions.values())) if knowledge else 0,
         words=len(knowledge.words) if knowledge else 0,
+        origin=_PROJECTS
+        if _is_projects(data)
+        else _OTHERS.format(turns=data.turns, responses=data.responses, knowledge=data.knowledge),
+        own=_OWN.format(files=files) if own else "",
     )
 
 

@@ -69,19 +69,19 @@ def _settings(path: Path, kind: type[Config], epochs: int | None) -> Config:
 
 def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, device: DeviceName) -> None:
     _need("train", "torch", "sklearn", "scipy", "matplotlib", "onnx")
-    from emotion_svc.train.card import write_card
+    from emotion_svc.train.card import own_files, write_card
     from emotion_svc.train.loop import LOG_FILE, find_device
     from emotion_svc.train.pipeline import Run, read_lines
     from emotion_svc.train.plot import plot_log
 
     on = find_device(device)
-    lines = read_lines(root, settings.data, extra)
+    lines, own = read_lines(root, settings.data, extra), own_files(extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
     run = Run(settings, lines, dev, out)
     model = run.train(on, progress=sys.stderr.isatty())
     calibration = run.write(model, settings.data.dev)
-    write_card(out / "model", dev, settings.data.dev, lines)
+    write_card(out / "model", dev, settings.data, lines, own)
     plot_log(out / LOG_FILE, out / "log.png")
     typer.echo(f"model: {out / 'model'}  {calibration.by_digest if calibration else ''}")
 
@@ -90,20 +90,20 @@ def _finetune(
     init: str, settings: FinetuneConfig, root: Path, extra: list[Path], out: Path, device: DeviceName
 ) -> None:
     _need("finetune", "torch", "sklearn", "scipy", "matplotlib", "transformers", *(["peft"] if settings.lora else []))
-    from emotion_svc.train.card import write_finetuned_card
+    from emotion_svc.train.card import own_files, write_finetuned_card
     from emotion_svc.train.finetune import FinetuneRun
     from emotion_svc.train.loop import LOG_FILE, find_device
     from emotion_svc.train.pipeline import read_lines
     from emotion_svc.train.plot import plot_log
 
     on = find_device(device)
-    lines = read_lines(root, settings.data, extra)
+    lines, own = read_lines(root, settings.data, extra), own_files(extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
     run = FinetuneRun(init, settings, lines, dev, out)
     verdicts = run.write(run.train(on, progress=sys.stderr.isatty()), settings.data.dev)
     if verdicts:
-        write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines)
+        write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines, own)
     plot_log(out / LOG_FILE, out / "log.png")
     typer.echo(f"model: {out / 'model'}; serve it with: emotion-svc serve --engine vllm --model {out / 'model'}")
 
