@@ -34,6 +34,12 @@ class _Settings(NamedTuple):
     preset: str | None
     base_url: str | None
     train_data: Path
+    own: Sequence[Path]
+
+
+class _Said(NamedTuple):
+    name: str
+    predictions: "list[Prediction]"
 
 
 class _Scored(NamedTuple):
@@ -50,7 +56,12 @@ def evaluate(
     preset: Annotated[str | None, typer.Option(help="The host that the engine remote asks.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where that host is (the preset's).")] = None,
     against: Annotated[bool, typer.Option("--against-baseline", help="Compare with the n-gram baseline.")] = False,
-    train_data: Annotated[Path, typer.Option(help="What the baseline learns from.")] = Path("train_data"),
+    train_data: Annotated[
+        Path, typer.Option(help="What the baseline learns from: the turns and responses below this.")
+    ] = Path("train_data"),
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Turns that the baseline learns from, too; may be repeated.")
+    ] = None,
     tiers: Annotated[
         Path | None, typer.Option(help="Show what the cascade in this file gains and costs (docs/tiers.md).")
     ] = None,
@@ -74,21 +85,21 @@ def evaluate(
         examples = read_examples([gold])
         if engine is not EngineName.REMOTE and (preset or base_url) is not None:
             raise typer.BadParameter("--preset and --base-url are for --engine remote")
+        if data and engine is not EngineName.BASELINE and not against:
+            raise typer.BadParameter("--data is what the baseline learns from; give --against-baseline, too")
         if tiers is None and kept is not None:
             raise typer.BadParameter("--predictions is for --tiers, whose answers it keeps")
         if tiers is not None:
-            asked = (model, plot, json_out, against or None, min_emotion or None, min_learn_score or None)
+            asked = (model, plot, json_out, data, against or None, min_emotion or None, min_learn_score or None)
             if engine is not EngineName.EMBEDDED or any(option is not None for option in asked):
                 raise typer.BadParameter("--tiers takes --predictions alone; leave the other options out")
             typer.echo(_cascade(tiers, kept, examples, gold))
             return
-        settings = _Settings(model, preset, base_url, train_data)
+        settings = _Settings(model, preset, base_url, train_data, data or ())
+        rivals = [_say_baseline(examples, settings)] if against else []
         scored = _score(engine, examples, gold, settings)
-        report = scored.report
-        if against:
-            baseline = _score(EngineName.BASELINE, examples, gold, settings)
-            compared = compare(examples, scored.predictions, baseline.predictions)
-            report = report.model_copy(update={"against_baseline": compared})
+        compared = {rival.name: compare(examples, scored.predictions, rival.predictions) for rival in rivals}
+        report = scored.report.model_copy(update={"against": compared})
         typer.echo(to_markdown(report))
         if plot is not None:
             from emotion_svc.eval.plot import plot_risk_coverage
@@ -134,7 +145,7 @@ def _score(engine: EngineName, examples: Sequence[Example], gold: Path, settings
         case EngineName.VLLM | EngineName.REMOTE:
             return _score_engine(engine, examples, gold, settings)
         case EngineName.BASELINE:
-            return _score_baseline(examples, gold, settings.train_data)
+            return _score_baseline(examples, gold, settings)
 
 
 def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
@@ -175,15 +186,21 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
     return _Scored(said, make_report(examples, said, engine=kind, model=name, model_digest=digest, gold=str(gold)))
 
 
-def _score_baseline(examples: Sequence[Example], gold: Path, train_data: Path) -> _Scored:
+def _score_baseline(examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     from emotion_svc.eval.report import make_report
-    from emotion_svc.train.baseline import fit_on
+
+    name, said = _say_baseline(examples, settings)
+    return _Scored(said, make_report(examples, said, engine="baseline", model=name, model_digest="-", gold=str(gold)))
+
+
+def _say_baseline(examples: Sequence[Example], settings: _Settings) -> _Said:
+    from emotion_svc.train.baseline import NgramBaseline, read_written
 
     if find_spec("sklearn") is None:
         raise MissingExtra("scikit-learn", "train")
-    said = fit_on(train_data).predict(examples)
-    report = make_report(examples, said, engine="baseline", model="n-grams", model_digest="-", gold=str(gold))
-    return _Scored(said, report)
+    lines = read_written(settings.train_data, settings.own)
+    baseline = NgramBaseline().fit(lines.turns, lines.responses)
+    return _Said(f"n-grams, learnt from {lines.told}", baseline.predict(examples))
 
 
 def main() -> None:

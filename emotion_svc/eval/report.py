@@ -95,7 +95,8 @@ class Report(BaseModel):
     steadiness: dict[str, Interval] = {}
     p50_ms: Milliseconds | None = None
     p99_ms: Milliseconds | None = None
-    against_baseline: dict[str, Comparison] = {}
+    against: dict[str, dict[str, Comparison]] = {}
+    """By what the rival is: each slot of ours and of its."""
 
 
 def make_report(
@@ -189,10 +190,10 @@ def _slice_score(table: Table) -> SliceScore:
 
 
 def compare(
-    examples: Sequence[Example], said: Sequence[Prediction], baseline: Sequence[Prediction]
+    examples: Sequence[Example], said: Sequence[Prediction], rival: Sequence[Prediction]
 ) -> dict[str, Comparison]:
     """Both slots of two systems on the same turns."""
-    ours, theirs = Table(examples, said), Table(examples, baseline)
+    ours, theirs = Table(examples, said), Table(examples, rival)
     return {
         name: Comparison(share(x), share(y), difference(x, y), mcnemar(x, y))
         for name, x, y in (
@@ -251,10 +252,8 @@ def _handover_lines(report: Report) -> list[str]:
 
 
 def _comparison_lines(report: Report) -> list[str]:
-    if not report.against_baseline:
-        return []
-    lines = ["", "| against the n-gram baseline | ours | its | difference | McNemar p |", "|---|---|---|---|---|"]
-    return lines + [
-        f"| {slot} | {c.ours} | {c.theirs} | {c.difference} | {c.p:.4f} |"
-        for slot, c in report.against_baseline.items()
-    ]
+    lines = []
+    for name, compared in report.against.items():
+        lines += ["", f"Against {name}:", "", "| slot | ours | its | difference | McNemar p |", "|---|---|---|---|---|"]
+        lines += [f"| {slot} | {c.ours} | {c.theirs} | {c.difference} | {c.p:.4f} |" for slot, c in compared.items()]
+    return lines

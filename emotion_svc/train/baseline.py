@@ -6,11 +6,13 @@ that is not better is not worth its milliseconds.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from emotion_svc.data import read_examples, read_responses
+from emotion_svc.errors import SetupError
 from emotion_svc.eval.metrics import Prediction
 from emotion_svc.schema import Example, ResponseExample, Turn
 from emotion_svc.taxonomy import FAMILIES, Family
@@ -46,9 +48,11 @@ class NgramBaseline:
         self._emotion.fit([text.lower() for text in texts], families)
 
     def families(self, texts: Sequence[str]) -> Floats:
-        """Probabilities (n, 16) in the order of `taxonomy.FAMILIES`."""
-        columns = [list(self._emotion.classes_).index(family) for family in FAMILIES]
-        return np.asarray(self._emotion.predict_proba([text.lower() for text in texts]))[:, columns]
+        """Probabilities (n, 16) in the order of `taxonomy.FAMILIES`; 0 for a family that it has never met."""
+        said = np.zeros((len(texts), len(FAMILIES)))
+        columns = [FAMILIES.index(family) for family in self._emotion.classes_]
+        said[:, columns] = self._emotion.predict_proba([text.lower() for text in texts])
+        return said
 
     def learn_scores(self, turns: Sequence[Turn]) -> Floats:
         """Probabilities (n,) of true."""
@@ -65,11 +69,30 @@ class NgramBaseline:
         ]
 
 
-def fit_on(train_data: Path) -> NgramBaseline:
-    """The baseline of the written lines below `train_data`."""
-    turns = read_examples(sorted((train_data / "turns").glob("*.jsonl")))
+class Written(NamedTuple):
+    """The lines that a baseline learns from, and where they were found, for a report."""
+
+    turns: list[Example]
+    responses: list[ResponseExample]
+    told: str
+
+
+def read_written(train_data: Path, own: Sequence[Path] = ()) -> Written:
+    """Turns and single responses below `train_data`, and the turns of `own`; no exercises and no lexicon.
+
+    Raises:
+        DataError: a line is wrong.
+        SetupError: there is too little to tell anything apart.
+    """
+    turns = read_examples([*sorted((train_data / "turns").glob("*.jsonl")), *own])
     responses = read_responses(sorted((train_data / "responses").glob("*.jsonl")))
-    return NgramBaseline().fit(turns, responses)
+    places = ", ".join(map(str, (train_data, *own)))
+    if len({turn.emotion for turn in turns}) < 2 or len({turn.learn_score for turn in turns}) < 2:
+        raise SetupError(
+            "the baseline needs turns of several families and with both values of learn_score; found "
+            f"{len(turns)} turns in {places}; run this in a checkout of the project, or give its --train-data"
+        )
+    return Written(turns, responses, f"{len(turns):,} turns and {len(responses):,} responses of {places}")
 
 
 def _joined(turn: Turn) -> str:

@@ -102,7 +102,8 @@ def test_two_systems_are_compared_in_both_slots_with_interval_and_p_value() -> N
         assert slot.difference.value == pytest.approx(0.1)
         assert 0 < slot.difference.low < 0.1 < slot.difference.high
         assert slot.p == pytest.approx(2 / 2**16)
-    text = to_markdown(report(ours).model_copy(update={"against_baseline": compared}))
+    text = to_markdown(report(ours).model_copy(update={"against": {"the rival": compared}}))
+    assert "Against the rival:\n\n| slot | ours | its |" in text
     assert "| learn_score | 100.0% [100.0%, 100.0%] | 90.0% [" in text
 
 

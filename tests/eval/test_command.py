@@ -1,0 +1,83 @@
+"""The command: what it is told to compare with, and how it ends."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from emotion_svc.cli import main
+from emotion_svc.taxonomy import FAMILIES
+from tests.eval.made import response, turn, turns, write
+
+
+def evaluate(*options: str | Path) -> Result:
+    return CliRunner().invoke(main, ["eval", *map(str, options)])
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """A turn of each family."""
+    return write(tmp_path / "gold.jsonl", [turn(family, "mình ơi", origin="gold") for family in FAMILIES])
+
+
+@pytest.fixture
+def train_data(tmp_path: Path) -> Path:
+    """Lines that know all families but the last four."""
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra 'train')")
+    known = FAMILIES[:-4]
+    write(tmp_path / "lines" / "responses" / "part01.jsonl", [response(family) for family in known])
+    return write(tmp_path / "lines" / "turns" / "part01.jsonl", turns(known)).parent.parent
+
+
+def test_the_baseline_is_scored_like_any_engine_and_says_what_it_learnt_from(gold: Path, train_data: Path) -> None:
+    done = evaluate(gold, "--engine", "baseline", "--train-data", train_data)
+    assert done.exit_code == 0, done.stderr
+    assert f"`n-grams, learnt from 48 turns and 12 responses of {train_data}`" in done.stdout
+    assert "| emotion accuracy (family, strict) | 75.0% [" in done.stdout
+    assert "| learn_score accuracy | 100.0% [" in done.stdout
+
+
+def test_the_baseline_learns_from_own_turns_too_where_the_model_did(
+    gold: Path, train_data: Path, tmp_path: Path
+) -> None:
+    mine = write(tmp_path / "mine.jsonl", turns(FAMILIES[-4:], origin="mine"))
+    done = evaluate(gold, "--against-baseline", "--train-data", train_data, "--data", mine)
+    assert done.exit_code == 0, done.stderr
+    assert f"Against n-grams, learnt from 64 turns and 12 responses of {train_data}, {mine}:" in done.stdout
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("| emotion |")]
+    assert row.split(" | ")[2].startswith("100.0% [")
+
+
+@pytest.mark.parametrize("options", [["--engine", "baseline"], ["--against-baseline"]])
+def test_a_baseline_with_nothing_to_learn_from_says_what_to_do(
+    gold: Path, options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("sklearn", reason="needs scikit-learn (extra 'train')")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = evaluate(gold, *options)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "found 0 turns in train_data; run this in a checkout of the project" in done.stderr
+
+
+def test_lines_for_a_baseline_that_nobody_asks_are_refused(gold: Path) -> None:
+    done = evaluate(gold, "--data", gold)
+    assert done.exit_code == 2
+    assert "give --against-baseline, too" in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("bar", "value", "status", "told"),
+    [
+        ("--min-emotion", "0.75", 0, ""),
+        ("--min-emotion", "0.76", 1, "emotion accuracy 75.0% is under the bar of 76.0%"),
+        ("--min-learn-score", "1", 0, ""),
+    ],
+)
+def test_it_ends_with_status_1_under_a_bar_and_only_then(
+    gold: Path, train_data: Path, bar: str, value: str, status: int, told: str
+) -> None:
+    done = evaluate(gold, "--engine", "baseline", "--train-data", train_data, bar, value)
+    assert (done.exit_code, done.stderr.strip()) == (status, told)
+    assert "emotion accuracy" in done.stdout
