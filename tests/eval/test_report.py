@@ -93,6 +93,14 @@ def test_a_family_interval_holds_its_value_and_is_a_point_where_all_is_right() -
     assert {tuple(i) for i in family_f1_intervals(Table(GOLD, RIGHT), rounds=50).values()} == {(1.0, 1.0, 1.0)}
 
 
+def test_a_rare_family_that_is_always_right_keeps_its_interval_at_1() -> None:
+    said = [*RIGHT[:15], RIGHT[15]._replace(family="happy")]  # one turn of each family, the last one wrong
+    intervals = family_f1_intervals(Table(GOLD[:16], said))
+    assert tuple(intervals["sad"]) == (1, 1, 1)
+    assert tuple(intervals["thinking"]) == (0, 0, 0)
+    assert (intervals["happy"].low, intervals["happy"].high) == (0, 1)
+
+
 def test_two_systems_are_compared_in_both_slots_with_interval_and_p_value() -> None:
     ours, theirs = RIGHT, unsure_and_wrong(10)
     compared = compare(GOLD, ours, theirs)
