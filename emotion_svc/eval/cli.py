@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -12,7 +13,8 @@ import typer
 from emotion_svc.data import read_examples
 from emotion_svc.errors import MissingExtra, SetupError
 from emotion_svc.exits import told_in_one_line
-from emotion_svc.modeldir import SHIPPED
+from emotion_svc.modeldir import SHIPPED, UNCALIBRATED, WEIGHTS_FILE, digest_of, load_calibration
+from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Example, Verdict
 
 if TYPE_CHECKING:  # numpy and the engines are imported where they are used, so that other commands start fast
@@ -62,6 +64,9 @@ def evaluate(
     data: Annotated[
         list[Path] | None, typer.Option(help="Turns that the baseline learns from, too; may be repeated.")
     ] = None,
+    against_fp32: Annotated[
+        bool, typer.Option("--against-fp32", help="Compare the int8 file with the weights that it was made from.")
+    ] = False,
     tiers: Annotated[
         Path | None, typer.Option(help="Show what the cascade in this file gains and costs (docs/tiers.md).")
     ] = None,
@@ -85,18 +90,22 @@ def evaluate(
         examples = read_examples([gold])
         if engine is not EngineName.REMOTE and (preset or base_url) is not None:
             raise typer.BadParameter("--preset and --base-url are for --engine remote")
+        if against_fp32 and engine is not EngineName.EMBEDDED:
+            raise typer.BadParameter("--against-fp32 is for --engine embedded")
         if data and engine is not EngineName.BASELINE and not against:
             raise typer.BadParameter("--data is what the baseline learns from; give --against-baseline, too")
         if tiers is None and kept is not None:
             raise typer.BadParameter("--predictions is for --tiers, whose answers it keeps")
         if tiers is not None:
-            asked = (model, plot, json_out, data, against or None, min_emotion or None, min_learn_score or None)
-            if engine is not EngineName.EMBEDDED or any(option is not None for option in asked):
+            asked = (model, plot, json_out, data, against, against_fp32, min_emotion, min_learn_score)
+            if engine is not EngineName.EMBEDDED or any(asked):
                 raise typer.BadParameter("--tiers takes --predictions alone; leave the other options out")
             typer.echo(_cascade(tiers, kept, examples, gold))
             return
         settings = _Settings(model, preset, base_url, train_data, data or ())
         rivals = [_say_baseline(examples, settings)] if against else []
+        if against_fp32:
+            rivals.append(_say_fp32(examples, Path(model or SHIPPED)))
         scored = _score(engine, examples, gold, settings)
         compared = {rival.name: compare(examples, scored.predictions, rival.predictions) for rival in rivals}
         report = scored.report.model_copy(update={"against": compared})
@@ -201,6 +210,26 @@ def _say_baseline(examples: Sequence[Example], settings: _Settings) -> _Said:
     lines = read_written(settings.train_data, settings.own)
     baseline = NgramBaseline().fit(lines.turns, lines.responses)
     return _Said(f"n-grams, learnt from {lines.told}", baseline.predict(examples))
+
+
+def _say_fp32(examples: Sequence[Example], directory: Path) -> _Said:
+    from emotion_svc.engines.embedded import EmbeddedModel
+    from emotion_svc.eval.run import predictions
+
+    for package in ("onnx", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
+    from emotion_svc.train.export import export_onnx
+
+    rounded, weights = EmbeddedModel(directory), digest_of(directory / WEIGHTS_FILE)
+    calibration = load_calibration(directory)
+    fitted = calibration.temperatures(weights, prompt_for(rounded.name).digest) if calibration else UNCALIBRATED
+    with TemporaryDirectory() as folder:
+        graph = Path(folder) / "model.fp32.onnx"
+        export_onnx(directory, rounded.slots, "fp32", graph)
+        exact = EmbeddedModel(directory, onnx_file=graph, temperatures=fitted)
+        said = predictions(exact.classify([example.turn for example in examples]))
+    return _Said(f"the same weights in fp32 ({weights})", said)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The command: what it is told to compare with, and how it ends."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from emotion_svc.cli import main
+from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of
 from emotion_svc.taxonomy import FAMILIES
 from tests.eval.made import response, turn, turns, write
 
@@ -81,3 +83,36 @@ def test_it_ends_with_status_1_under_a_bar_and_only_then(
     done = evaluate(gold, "--engine", "baseline", "--train-data", train_data, bar, value)
     assert (done.exit_code, done.stderr.strip()) == (status, told)
     assert "emotion accuracy" in done.stdout
+
+
+def test_what_int8_costs_is_a_difference_on_the_same_turns(gold: Path) -> None:
+    pytest.importorskip("onnx", reason="needs onnx (extra 'dev')")
+    done = evaluate(gold, "--against-fp32")
+    assert done.exit_code == 0, done.stderr
+    weights = digest_of(SHIPPED / WEIGHTS_FILE)
+    begin = done.stdout.index(f"Against the same weights in fp32 ({weights}):\n\n| slot | ours | its | difference |")
+    rows = done.stdout[begin:].splitlines()[4:6]
+    assert [row.split(" | ")[0] for row in rows] == ["| emotion", "| learn_score"]
+    for row in rows:
+        assert abs(float(row.split(" | ")[3].split("%")[0])) <= 100 / 16  # at most one of the 16 turns
+
+
+def test_without_the_weights_there_is_nothing_to_compare_int8_with(gold: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs onnx (extra 'dev')")
+    bare = shutil.copytree(SHIPPED, tmp_path / "bare", ignore=shutil.ignore_patterns(WEIGHTS_FILE))
+    done = evaluate(gold, "--model", bare, "--against-fp32")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"a model directory holds {WEIGHTS_FILE}" in done.stderr
+
+
+def test_comparing_with_fp32_says_which_extra_it_needs(gold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_svc.eval.cli.find_spec", lambda name: None if name == "onnx" else name)
+    done = evaluate(gold, "--against-fp32")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "pip install 'emotion-svc[train]'" in done.stderr
+
+
+def test_another_engine_has_no_int8_file(gold: Path) -> None:
+    done = evaluate(gold, "--engine", "baseline", "--against-fp32")
+    assert done.exit_code == 2
+    assert "--against-fp32 is for --engine embedded" in " ".join(done.stderr.replace("│", " ").split())
