@@ -37,6 +37,7 @@ class _Settings(NamedTuple):
     base_url: str | None
     train_data: Path
     own: Sequence[Path]
+    threshold: float | None
 
 
 class _Said(NamedTuple):
@@ -67,6 +68,10 @@ def evaluate(
     against_fp32: Annotated[
         bool, typer.Option("--against-fp32", help="Compare the int8 file with the weights that it was made from.")
     ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Show what this confidence keeps, instead of recommending one."),
+    ] = None,
     tiers: Annotated[
         Path | None, typer.Option(help="Show what the cascade in this file gains and costs (docs/tiers.md).")
     ] = None,
@@ -97,12 +102,12 @@ def evaluate(
         if tiers is None and kept is not None:
             raise typer.BadParameter("--predictions is for --tiers, whose answers it keeps")
         if tiers is not None:
-            asked = (model, plot, json_out, data, against, against_fp32, min_emotion, min_learn_score)
+            asked = (model, plot, json_out, data, against, against_fp32, threshold, min_emotion, min_learn_score)
             if engine is not EngineName.EMBEDDED or any(asked):
                 raise typer.BadParameter("--tiers takes --predictions alone; leave the other options out")
             typer.echo(_cascade(tiers, kept, examples, gold))
             return
-        settings = _Settings(model, preset, base_url, train_data, data or ())
+        settings = _Settings(model, preset, base_url, train_data, data or (), threshold)
         rivals = [_say_baseline(examples, settings)] if against else []
         if against_fp32:
             rivals.append(_say_fp32(examples, Path(model or SHIPPED)))
@@ -150,19 +155,19 @@ def _cascade(file: Path, kept: Path | None, examples: Sequence[Example], gold: P
 def _score(engine: EngineName, examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     match engine:
         case EngineName.EMBEDDED:
-            return _score_embedded(examples, gold, Path(settings.model or SHIPPED))
+            return _score_embedded(examples, gold, settings)
         case EngineName.VLLM | EngineName.REMOTE:
             return _score_engine(engine, examples, gold, settings)
         case EngineName.BASELINE:
             return _score_baseline(examples, gold, settings)
 
 
-def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) -> _Scored:
+def _score_embedded(examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     from emotion_svc.engines.embedded import EmbeddedModel
     from emotion_svc.eval.report import make_report
     from emotion_svc.eval.run import latency, predictions, steadiness
 
-    model = EmbeddedModel(directory)
+    model = EmbeddedModel(Path(settings.model or SHIPPED))
     turns = [example.turn for example in examples]
     said = predictions(model.classify(turns))
     report = make_report(
@@ -174,6 +179,7 @@ def _score_embedded(examples: Sequence[Example], gold: Path, directory: Path) ->
         gold=str(gold),
         steadiness=steadiness(model.classify, examples),
         latency_ms=latency(model, turns),
+        threshold=settings.threshold,
     )
     return _Scored(said, report)
 
@@ -192,14 +198,32 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
 
     verdicts, name, digest = asyncio.run(run())
     said = predictions(verdicts)
-    return _Scored(said, make_report(examples, said, engine=kind, model=name, model_digest=digest, gold=str(gold)))
+    report = make_report(
+        examples,
+        said,
+        engine=kind,
+        model=name,
+        model_digest=digest,
+        gold=str(gold),
+        threshold=settings.threshold,
+    )
+    return _Scored(said, report)
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     from emotion_svc.eval.report import make_report
 
     name, said = _say_baseline(examples, settings)
-    return _Scored(said, make_report(examples, said, engine="baseline", model=name, model_digest="-", gold=str(gold)))
+    report = make_report(
+        examples,
+        said,
+        engine="baseline",
+        model=name,
+        model_digest="-",
+        gold=str(gold),
+        threshold=settings.threshold,
+    )
+    return _Scored(said, report)
 
 
 def _say_baseline(examples: Sequence[Example], settings: _Settings) -> _Said:

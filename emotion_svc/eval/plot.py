@@ -12,7 +12,7 @@ def plot_risk_coverage(report: Report, out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    threshold, kept, wrong = report.handover
+    threshold, kept, wrong, _ = report.handover
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     axes.plot([100 * point.coverage for point in report.risk_coverage], [100 * p.risk for p in report.risk_coverage])
     axes.plot(100 * kept.value, 100 * wrong.value, "o", label=f"threshold {threshold:.3f}")

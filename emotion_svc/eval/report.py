@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from emotion_svc.errors import SetupError
 from emotion_svc.eval.metrics import (
     Bools,
     Floats,
@@ -24,8 +25,9 @@ from emotion_svc.eval.metrics import (
 from emotion_svc.schema import Example, Slice
 from emotion_svc.taxonomy import Family
 
-RISK_TARGET: Final = 0.02
-"""The recommended threshold keeps the share of wrong families among the answered turns at or under this."""
+RISK_LEFT: Final = 0.5
+"""The recommended threshold leaves at most this part of the risk of answering all turns. An aim that is no part of it
+(2 % of the answered turns) is met by a good model that hands over nothing."""
 
 
 class SliceScore(BaseModel):
@@ -52,13 +54,14 @@ class Milliseconds(NamedTuple):
 class Handover(NamedTuple):
     """What a confidence threshold does: turns under it go to a larger model, the others are answered.
 
-    `kept` is the share of turns that are answered, `wrong` the share of these with a wrong family. The threshold was
-    chosen on the same turns, so on others expect `wrong` to be somewhat higher.
+    `kept` is the share of turns that are answered, `wrong` the share of these with a wrong family. Where the threshold
+    is not `given`, it was chosen on the same turns, so on others expect `wrong` to be somewhat higher.
     """
 
     threshold: float
     kept: Interval
     wrong: Interval
+    given: bool
 
 
 class Comparison(NamedTuple):
@@ -109,6 +112,7 @@ def make_report(
     gold: str,
     steadiness: Mapping[str, Bools] | None = None,
     latency_ms: Floats | None = None,
+    threshold: float | None = None,
 ) -> Report:
     """Measures predictions against gold.
 
@@ -121,6 +125,10 @@ def make_report(
         gold: the file that the turns are from.
         steadiness: for each way to rewrite a turn, whether its family stayed (see `run.steadiness`).
         latency_ms: the time of each turn, alone.
+        threshold: under which a turn is handed over; one is recommended where it is None.
+
+    Raises:
+        SetupError: no turn has a confidence at or over the threshold.
     """
     table = Table(examples, predictions)
     slices: dict[str, Table] = {name: table.where(lambda e, name=name: e.slice == name) for name in get_args(Slice)}  # type: ignore[misc]
@@ -141,7 +149,7 @@ def make_report(
         emotion_ece=bootstrap(table, emotion_ece),
         learn_score_ece=bootstrap(table, learn_score_ece),
         confusions=table.confusions()[:10],
-        handover=recommend(table),
+        handover=recommend(table) if threshold is None else handover(table, threshold, given=True),
         risk_coverage=_curve(table),
         steadiness={name: share(kept) for name, kept in (steadiness or {}).items()},
         p50_ms=None if latency_ms is None else _percentile(latency_ms, 50),
@@ -164,15 +172,28 @@ def _curve(table: Table) -> list[RiskPoint]:
 
 
 def recommend(table: Table) -> Handover:
-    """The lowest threshold at which at most `RISK_TARGET` of the answered turns have a wrong family.
+    """The lowest threshold at which at most `RISK_LEFT` of the risk of answering all turns is left.
 
     Where there is none, the one with the least risk: hand over all but the surest turns.
     """
     points = _curve(table)
-    fitting = [point for point in points if point.risk <= RISK_TARGET]
+    aim = RISK_LEFT * points[0].risk
+    fitting = [point for point in points if point.risk <= aim]
     best = fitting[0] if fitting else min(points, key=lambda point: (point.risk, point.threshold))
-    kept = np.array([p.family_confidence >= best.threshold for p in table.predictions])
-    return Handover(best.threshold, share(kept), share(~table.emotion_right[kept]))
+    return handover(table, best.threshold, given=False)
+
+
+def handover(table: Table, threshold: float, *, given: bool) -> Handover:
+    """What a threshold keeps, and how much of that is wrong.
+
+    Raises:
+        SetupError: it keeps nothing.
+    """
+    kept = np.array([p.family_confidence >= threshold for p in table.predictions])
+    if not kept.any():
+        surest = max(p.family_confidence for p in table.predictions)
+        raise SetupError(f"a threshold of {threshold:g} keeps no turn; the surest one here has {surest:.3f}")
+    return Handover(threshold, share(kept), share(~table.emotion_right[kept]), given)
 
 
 def _percentile(times_ms: Floats, percent: float) -> Milliseconds:
@@ -234,13 +255,14 @@ def to_markdown(report: Report) -> str:
 
 
 def _handover_lines(report: Report) -> list[str]:
-    """The recommended threshold as a sentence, and the risk-coverage curve at some of its points."""
-    threshold, kept, wrong = report.handover
+    """The threshold as a sentence, and the risk-coverage curve at some of its points."""
+    threshold, kept, wrong, given = report.handover
+    why = "as given" if given else f"the lowest that leaves at most {RISK_LEFT:.0%} of the risk, chosen on these turns"
     lines = [
         "",
-        f"Hand a turn to a larger model where the family's confidence is under **{threshold:.3f}**: that keeps {kept} "
-        f"of the turns here, and of the kept ones {wrong} have a wrong family (of all turns "
-        f"{1 - report.emotion_accuracy.value:.1%}); the aim is at most {RISK_TARGET:.0%}.",
+        f"Hand a turn to a larger model where the family's confidence is under **{threshold:.3f}** ({why}): that keeps "
+        f"{kept} of the turns here, and of the kept ones {wrong} have a wrong family (of all turns "
+        f"{1 - report.emotion_accuracy.value:.1%}).",
         "",
         "| turns kept | from confidence | wrong families among them |",
         "|---|---|---|",

@@ -116,3 +116,9 @@ def test_another_engine_has_no_int8_file(gold: Path) -> None:
     done = evaluate(gold, "--engine", "baseline", "--against-fp32")
     assert done.exit_code == 2
     assert "--against-fp32 is for --engine embedded" in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_threshold_from_elsewhere_is_shown_on_this_file(gold: Path, train_data: Path) -> None:
+    done = evaluate(gold, "--engine", "baseline", "--train-data", train_data, "--threshold", "0")
+    assert "under **0.000** (as given): that keeps 100.0% [" in done.stdout
+    assert "of the kept ones 25.0% [" in done.stdout

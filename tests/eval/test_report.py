@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from emotion_svc.cli import main
+from emotion_svc.errors import SetupError
 from emotion_svc.eval.metrics import Prediction, Table, difference, family_f1_intervals, mcnemar, share
-from emotion_svc.eval.report import RISK_TARGET, Report, compare, make_report, recommend, to_markdown
+from emotion_svc.eval.report import RISK_LEFT, Report, compare, handover, make_report, recommend, to_markdown
 from emotion_svc.schema import Example
 from emotion_svc.taxonomy import FAMILIES
 from tests.paths import EVAL_DATA
@@ -54,21 +55,38 @@ def report(predictions: list[Prediction]) -> Report:
     )
 
 
-def test_the_threshold_is_the_lowest_that_keeps_the_risk_at_its_aim() -> None:
-    threshold, kept, wrong = recommend(Table(GOLD, unsure_and_wrong(10)))
-    # 16 of 160 are wrong, the unsure ones; with the two surest of them kept the risk is 2 of 146.
-    assert threshold == pytest.approx(0.4 + 140 / 1000)
-    assert kept.value == pytest.approx(146 / 160)
-    assert wrong.value == pytest.approx(2 / 146)
-    assert wrong.value <= RISK_TARGET < 3 / 147
+def test_the_threshold_is_the_lowest_that_halves_the_risk() -> None:
+    threshold, kept, wrong, given = recommend(Table(GOLD, unsure_and_wrong(10)))
+    # 16 of 160 are wrong, the unsure ones; with the seven surest of them kept the risk is 7 of 151.
+    assert threshold == pytest.approx(0.4 + 90 / 1000)
+    assert kept.value == pytest.approx(151 / 160)
+    assert wrong.value == pytest.approx(7 / 151)
+    assert wrong.value <= RISK_LEFT * 16 / 160 < 8 / 152
     assert kept.low < kept.value < kept.high
+    assert not given
 
 
-def test_where_no_threshold_meets_the_aim_the_one_with_the_least_risk_is_taken() -> None:
-    said = [p._replace(family="sad", family_confidence=number / 200) for number, p in enumerate(RIGHT)]
-    _, kept, wrong = recommend(Table(GOLD, said))
-    assert wrong.value > RISK_TARGET
-    assert kept.value < 1
+def test_a_good_model_hands_over_something_and_a_perfect_one_nothing() -> None:
+    assert recommend(Table(GOLD, unsure_and_wrong(160))).kept.value == pytest.approx(159 / 160)
+    assert recommend(Table(GOLD, RIGHT)).kept.value == 1
+
+
+def test_where_no_threshold_halves_the_risk_the_one_with_the_least_is_taken() -> None:
+    surest_are_wrong = [p._replace(family="sad", family_confidence=1 - n / 1000) for n, p in enumerate(RIGHT)]
+    _, kept, wrong, _ = recommend(Table(GOLD[:10], surest_are_wrong[:10]))
+    assert (kept.value, wrong.value) == (1, 1)
+
+
+def test_a_given_threshold_is_shown_as_it_is() -> None:
+    threshold, kept, wrong, given = handover(Table(GOLD, unsure_and_wrong(10)), 0.535, given=True)
+    assert (threshold, given) == (0.535, True)
+    assert kept.value == pytest.approx(146 / 160)  # the two surest of the 16 wrong ones are kept
+    assert wrong.value == pytest.approx(2 / 146)
+
+
+def test_a_threshold_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(SetupError, match=r"a threshold of 0\.95 keeps no turn; the surest one here has 0\.900"):
+        handover(Table(GOLD, RIGHT), 0.95, given=True)
 
 
 def test_every_figure_of_the_report_has_its_interval() -> None:
@@ -82,8 +100,9 @@ def test_every_figure_of_the_report_has_its_interval() -> None:
 
 def test_the_handover_is_told_in_words_with_what_it_keeps_and_what_stays_wrong() -> None:
     text = to_markdown(report(unsure_and_wrong(10)))
-    assert "under **0.540**: that keeps 91.2% [" in text
-    assert "of the kept ones 1.4% [" in text
+    assert "under **0.490** (the lowest that leaves at most 50% of the risk, chosen on these turns): that keeps" in text
+    assert "that keeps 94.4% [" in text
+    assert "of the kept ones 4.6% [" in text
     assert "| 100% | 0.400 | 10.0% |" in text
 
 
