@@ -8,7 +8,7 @@ from typing import NamedTuple
 from emotion_svc.data import read_examples
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.eval.report import make_report, to_markdown
-from emotion_svc.eval.run import latency, predictions, steadiness
+from emotion_svc.eval.run import predictions, steadiness
 from emotion_svc.schema import Example, Verdict
 from emotion_svc.train.config import DataConfig, FinetuneConfig
 from emotion_svc.train.pipeline import Lines
@@ -36,6 +36,10 @@ child, a person's health, or anything beyond the 16 intents.
 
 {data}
 ## Scores on held-out turns
+These turns were not trained on, but they were used: settings and runs were chosen by them, and the temperatures are
+fitted on them, so both calibration errors are in-sample. Expect somewhat less elsewhere. How fast a model is depends on
+the machine: docs/performance.md.
+
 {report}
 ## Known weaknesses
 Held-out turns that the model gets wrong, the most confident first:
@@ -144,8 +148,7 @@ def write_card(directory: Path, dev: Sequence[Example], data: DataConfig, lines:
     `own` are the files whose turns come last in `lines`, behind those that `data` names.
     """
     model = EmbeddedModel(directory)
-    turns = [example.turn for example in dev]
-    verdicts = model.classify(turns)
+    verdicts = model.classify([example.turn for example in dev])
     report = make_report(
         dev,
         predictions(verdicts),
@@ -154,7 +157,6 @@ def write_card(directory: Path, dev: Sequence[Example], data: DataConfig, lines:
         model_digest=model.digest,
         gold=data.dev,
         steadiness=steadiness(model.classify, dev),
-        latency_ms=latency(model, turns),
     )
     wrong = [(v.family_confidence, e, v) for e, v in zip(dev, verdicts, strict=True) if v.family != e.emotion]
     weak = [

@@ -40,7 +40,7 @@ heads = 1
 @pytest.fixture(scope="module")
 def dev() -> list[Example]:
     """Some held-out turns of every family."""
-    return read_examples([EVAL_DATA / "dev.jsonl"])[::40]
+    return read_examples([EVAL_DATA / "dev.jsonl"])[::80]
 
 
 @pytest.fixture
@@ -80,6 +80,12 @@ def test_a_configuration_that_names_other_lines_gets_no_claim(card: Card) -> Non
 
 def test_the_command_that_serves_the_model_names_its_directory(card: Card, tmp_path: Path) -> None:
     assert f"`emotion-svc serve --model {tmp_path / 'model'}`" in card(DataConfig(), [])
+
+
+def test_it_says_what_the_held_out_turns_were_used_for_and_times_nothing(card: Card) -> None:
+    text = card(DataConfig(), [])
+    assert "both calibration errors are in-sample" in text
+    assert "in process, one turn at a time" not in text
 
 
 def test_the_training_command_tells_the_card_of_files_beside_the_projects(tmp_path: Path) -> None:
