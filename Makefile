@@ -28,7 +28,7 @@ train: .venv-test/ready
 	.venv-test/bin/python -m emotion_svc.train --config train_data/pika.toml
 
 eval: .venv-test/ready
-	.venv-test/bin/python -m emotion_svc.eval eval_data/test.jsonl
+	.venv-test/bin/python -m emotion_svc.eval eval_data/dev.jsonl
 
 # Times the hot pieces and holds them against the stored baseline; fails where one is more than 20 % slower.
 bench: .venv-test/ready

@@ -51,7 +51,7 @@ class _Scored(NamedTuple):
 
 
 def evaluate(
-    gold: Annotated[Path, typer.Argument(help="Gold turns (JSON Lines).")] = Path("eval_data/test.jsonl"),
+    gold: Annotated[Path, typer.Argument(help="Gold turns (JSON Lines).")] = Path("eval_data/dev.jsonl"),
     engine: Annotated[EngineName, typer.Option(help="What answers.")] = EngineName.EMBEDDED,
     model: Annotated[
         str | None, typer.Option(metavar="DIR|NAME", help="Model directory, or its name at a host (the shipped one).")

@@ -32,6 +32,13 @@ def train_data(tmp_path: Path) -> Path:
     return write(tmp_path / "lines" / "turns" / "part01.jsonl", turns(known)).parent.parent
 
 
+def test_where_no_file_is_named_the_turns_for_choices_are_asked_and_not_those_for_final_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "'eval_data/dev.jsonl' does not exist" in evaluate().stderr
+
+
 def test_the_baseline_is_scored_like_any_engine_and_says_what_it_learnt_from(gold: Path, train_data: Path) -> None:
     done = evaluate(gold, "--engine", "baseline", "--train-data", train_data)
     assert done.exit_code == 0, done.stderr
