@@ -1,7 +1,7 @@
 """What a service refuses when all turns fall on the safety net, in virtual time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,11 @@ async def is_out_of_money(router: Router) -> None:
     [(fails, FAILS, None, None), (is_full, HANGS, 1, None), (is_out_of_money, OK, None, 0.02)],
 )
 def test_where_no_tier_before_it_could_take_a_turn_the_net_refuses_as_if_it_were_alone(
-    tmp_path: Path, befall: Callable[[Router], object], play: Play, concurrency: int | None, cap_usd: float | None
+    tmp_path: Path,
+    befall: Callable[[Router], Awaitable[None]],
+    play: Play,
+    concurrency: int | None,
+    cap_usd: float | None,
 ) -> None:
     spend = None if cap_usd is None else Spend(tmp_path / "spend.json", cap_usd, lambda: DAY)
     price = None if cap_usd is None else PRICE
@@ -68,7 +72,7 @@ def test_where_no_tier_before_it_could_take_a_turn_the_net_refuses_as_if_it_were
     async def main() -> None:
         async with running(router):
             assert router.expected_ms(2) == 0
-            await befall(router)  # type: ignore[misc]
+            await befall(router)
             assert router.expected_ms(2) == 140
             with pytest.raises(Overloaded, match="too late"):
                 await ask(router)

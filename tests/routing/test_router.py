@@ -314,7 +314,7 @@ def test_a_host_that_hangs_again_and_again_is_left_alone_and_costs_no_time_any_m
 
 
 def test_turns_that_a_host_refuses_say_nothing_about_it_and_a_key_that_it_refuses_does() -> None:
-    async def main(failure: str) -> tuple[str, str]:
+    async def main(failure: str) -> object:
         host = tier("host", *[Play(error=FAILURES[failure])] * 5, OK, asked_when=WHEN_UNSURE)
         async with running(net_first(host, plays=[UNSURE])) as router:
             ways = [(await ask(router)).ways[0] for _ in range(6)]
