@@ -1,6 +1,6 @@
 """Rounds over all seats: each round lets every seat take every load once, so that a drift of the machine hits all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from emotion_svc.bench.load import Load, Sample
 from emotion_svc.bench.results import Percentiles, Point, SeatReport
 from emotion_svc.bench.seats import Seat, Usage
-from emotion_svc.schema import Answer
+from emotion_svc.bench.subjects import ENGINES
+from emotion_svc.schema import ALL_ANSWERS, Answer, Example
+from emotion_svc.taxonomy import FAMILY_OF, Family
 
 Told = Callable[[str], None]
 
@@ -69,27 +71,46 @@ def _round(load: Load, before: Usage, after: Usage) -> Round:
 
 
 def answers_of(measured: Measured) -> dict[int, str]:
-    """What the seat answered to each place in the order of turns."""
+    """What the seat answered to each place in the order of turns, the last time that it was asked."""
     return {s.place: s.reply.text for rounds in measured.rounds.values() for one in rounds for s in one.load.samples}
 
 
-def report_seat(measured: Measured, reference: dict[int, str]) -> SeatReport:
-    """The seat's figures. `reference`: the answers of the embedded engine by place; may be empty."""
+def report_seat(measured: Measured, gold: Sequence[Example], reference: Mapping[int, str]) -> SeatReport:
+    """The seat's figures.
+
+    `gold` is in the order in which the turns were asked; `reference`: the answers of the embedded engine by place, may
+    be empty.
+    """
+    exact = measured.name in ENGINES
     everything = [one for rounds in measured.rounds.values() for one in rounds]
     return SeatReport(
         subject=measured.name,
         way=measured.seat.way,
         start_ms=measured.seat.start_s * 1e3,
         resident_mb=max(one.resident_bytes for one in everything) / 1e6,
-        points=[point_of(clients, rounds, reference) for clients, rounds in measured.rounds.items()],
+        points=[point_of(clients, rounds, gold, reference, exact=exact) for clients, rounds in measured.rounds.items()],
     )
 
 
-def point_of(clients: int, rounds: Sequence[Round], reference: dict[int, str]) -> Point:
-    """One load's figures: latencies of all rounds together, and turns over the time of all rounds."""
+def point_of(
+    clients: int, rounds: Sequence[Round], gold: Sequence[Example], reference: Mapping[int, str], *, exact: bool
+) -> Point:
+    """One load's figures: latencies of all rounds together, and turns over the time of all rounds.
+
+    `exact`: an answer must be one of `schema.ALL_ANSWERS` to the letter; else white space is not held against it.
+    """
     samples = [sample for one in rounds for sample in one.load.samples]
     replies = [sample.reply for sample in samples]
-    compared = [s.reply.text == reference[s.place] for s in samples if s.place in reference]
+    said = [meaning_of(reply.text, exact=exact) for reply in replies]
+    right_family, right_learn_score = np.mean(
+        [
+            (meant is not None and meant.family == e.emotion, meant is not None and meant.learn_score == e.learn_score)
+            for meant, e in zip(said, (gold[sample.place] for sample in samples), strict=True)
+        ],
+        axis=0,
+    )
+    expected = {place: meaning_of(text, exact=True) for place, text in reference.items()}
+    compared = [meant == expected[s.place] for s, meant in zip(samples, said, strict=True) if s.place in expected]
     return Point(
         clients=clients,
         turns=len(samples),
@@ -107,7 +128,9 @@ def point_of(clients: int, rounds: Sequence[Round], reference: dict[int, str]) -
             ]
         ),
         tokens_per_answer=_mean([r.tokens for r in replies if r.tokens is not None]),
-        valid=float(np.mean([is_valid(reply.text) for reply in replies])),
+        valid=float(np.mean([meant is not None for meant in said])),
+        right_family=float(right_family),
+        right_learn_score=float(right_learn_score),
         same_as_embedded=_mean(compared),
     )
 
@@ -118,13 +141,22 @@ def percentiles(samples: Sequence[Sample]) -> Percentiles:
     return Percentiles(p50=float(p50), p95=float(p95), p99=float(p99))
 
 
-def is_valid(text: str) -> bool:
-    """Whether a text is an answer; white space is not held against a peer."""
+class Meaning(NamedTuple):
+    """What an answer says, whichever of a family's labels it names."""
+
+    family: Family
+    learn_score: bool
+
+
+def meaning_of(text: str, *, exact: bool) -> Meaning | None:
+    """What a text says; None where it is no answer (`exact`: as `point_of`)."""
+    if exact and text not in ALL_ANSWERS:
+        return None
     try:
-        Answer.model_validate_json(text)
+        answer = Answer.model_validate_json(text)
     except ValidationError:
-        return False
-    return True
+        return None
+    return Meaning(FAMILY_OF[answer.emotion], answer.learn_score)
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -35,7 +35,11 @@ class Point(Frozen):
     inter_token_ms: float | None = Field(description="Median over answers of the mean time between two tokens.")
     tokens_per_answer: float | None
     valid: float = Field(description="Share of the answers that are in the answer language.")
-    same_as_embedded: float | None = Field(description="Share of the answers that embedded gives, too.")
+    right_family: float = Field(description="Share of the answers with the gold family; an invalid one is wrong.")
+    right_learn_score: float = Field(description="Share of the answers with the gold value of learn_score.")
+    same_as_embedded: float | None = Field(
+        description="Share of the answers with the family and the learn_score of embedded's; None for embedded itself."
+    )
 
 
 class SeatReport(Frozen):

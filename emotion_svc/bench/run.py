@@ -21,7 +21,7 @@ from emotion_svc.bench.subjects import SERVED, Name, Part, Spec, Way
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.modeldir import SHIPPED
-from emotion_svc.schema import Turn
+from emotion_svc.schema import Example
 
 
 class Request(NamedTuple):
@@ -54,10 +54,11 @@ async def run(request: Request, told: Told) -> BenchReport:
     """
     request.out.mkdir(parents=True, exist_ok=True)
     machine, date = this_machine(), time.strftime("%Y-%m-%d %H:%M")
-    turns = shuffled(request.gold, request.seed)
+    gold = shuffled(request.gold, request.seed)
+    turns = [example.turn for example in gold]
     directory = Path(request.model) if request.model else SHIPPED
     model = EmbeddedModel(directory)
-    seats = await _measure_seats(request, turns, told) if "load" in request.parts else []
+    seats = await _measure_seats(request, gold, told) if "load" in request.parts else []
     floor = profile = batch = None
     if "floor" in request.parts:
         told("floor: peak of the machine, work of a turn")
@@ -94,7 +95,8 @@ async def run(request: Request, told: Told) -> BenchReport:
     )
 
 
-async def _measure_seats(request: Request, turns: Sequence[Turn], told: Told) -> list[SeatReport]:
+async def _measure_seats(request: Request, gold: Sequence[Example], told: Told) -> list[SeatReport]:
+    turns = [example.turn for example in gold]
     async with AsyncExitStack() as stack:
         seats: list[tuple[str, Seat]] = []
         for name in request.subjects:
@@ -115,8 +117,9 @@ async def _measure_seats(request: Request, turns: Sequence[Turn], told: Told) ->
                 stack.push_async_callback(seat.close)
                 seats.append((name, seat))
         measured = await measure(seats, Plan(request.clients, request.rounds, request.seconds, request.warm_up_s), told)
-    reference = next((answers_of(one) for one in measured if one.name == "embedded"), {})
-    return [report_seat(one, reference) for one in measured]
+    embedded = next((one for one in measured if one.name == "embedded"), None)
+    reference = {} if embedded is None else answers_of(embedded)
+    return [report_seat(one, gold, {} if one is embedded else reference) for one in measured]
 
 
 def _settings(name: Name, request: Request) -> dict[str, str]:

@@ -55,9 +55,9 @@ def _load_table(report: BenchReport) -> Iterator[str]:
     yield ""
     yield (
         "| subject | clients | p50 ms | p95 | p99 | turns/s | CPU ms/turn | first token | between tokens | tokens "
-        "| valid | as embedded | turns |"
+        "| valid | family | learn_score | as embedded | turns |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|" + "---|" * 15
     for seat in report.seats:
         for point in seat.points:
             yield _load_row(seat, point)
@@ -74,6 +74,7 @@ def _load_row(seat: SeatReport, p: Point) -> str:
         f"| {seat.title} | {p.clients} | {p.latency_ms.p50:.2f} | {p.latency_ms.p95:.2f} | {p.latency_ms.p99:.2f} "
         f"| {p.turns_per_s:.1f} | {p.cpu_ms_per_turn:.2f} | {_ms(p.first_token_ms)} | {_ms(p.inter_token_ms)} "
         f"| {'–' if p.tokens_per_answer is None else f'{p.tokens_per_answer:.1f}'} | {p.valid:.1%} "
+        f"| {p.right_family:.1%} | {p.right_learn_score:.1%} "
         f"| {'–' if p.same_as_embedded is None else f'{p.same_as_embedded:.1%}'} | {p.turns} |"
     )
 

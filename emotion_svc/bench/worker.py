@@ -69,7 +69,7 @@ async def _own_engine(spec: Spec) -> AsyncIterator[Ask]:
 
 async def work(spec: Spec, answers: TextIO) -> None:
     """Serves presses until stdin ends."""
-    turns = shuffled(spec.gold, spec.seed)
+    turns = [example.turn for example in shuffled(spec.gold, spec.seed)]
     async with opened(spec) as ask:
         print(READY, file=answers, flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

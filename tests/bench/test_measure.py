@@ -1,13 +1,23 @@
 """Rounds over seats, and what figures come of them."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from emotion_svc.bench.load import Load
-from emotion_svc.bench.measure import Plan, measure, point_of
+from emotion_svc.bench.measure import Plan, Round, measure, point_of
+from emotion_svc.bench.results import Point
 from emotion_svc.bench.seats import Usage
 from emotion_svc.bench.subjects import Way
-from emotion_svc.schema import ALL_ANSWERS
-from tests.bench.made import ANSWER, one_round, sample
+from emotion_svc.schema import Answer, Example
+from tests.bench.made import ANSWER, gold, one_round, sample
+
+
+def figures(
+    *rounds: Round, right: Sequence[Example] = (gold(),) * 3, reference: Mapping[int, str] = {}, exact: bool = True
+) -> Point:
+    """Of one client."""
+    return point_of(1, rounds, right, reference, exact=exact)
 
 
 class FakeSeat:
@@ -48,7 +58,7 @@ async def test_a_seat_goes_on_in_the_order_of_turns_where_it_stopped() -> None:
 
 
 def test_latencies_of_all_rounds_count_together_and_each_round_keeps_its_own_median() -> None:
-    point = point_of(1, [one_round([sample(1), sample(2)]), one_round([sample(3), sample(100)])], {})
+    point = figures(one_round([sample(1), sample(2)]), one_round([sample(3), sample(100)]))
     assert point.latency_ms.p50 == pytest.approx(2.5)
     assert point.latency_ms.p99 > 90
     assert point.round_p50_ms == pytest.approx([1.5, 51.5])
@@ -57,39 +67,63 @@ def test_latencies_of_all_rounds_count_together_and_each_round_keeps_its_own_med
 
 def test_throughput_and_cpu_time_are_sums_over_sums() -> None:
     rounds = [one_round([sample(1)] * 30, elapsed_s=1, cpu_s=0.3), one_round([sample(1)] * 10, elapsed_s=3, cpu_s=0.5)]
-    point = point_of(1, rounds, {})
+    point = figures(*rounds)
     assert point.turns_per_s == pytest.approx(10)
     assert point.cpu_ms_per_turn == pytest.approx(20)
 
 
 @pytest.mark.parametrize(
-    ("text", "valid"),
+    ("text", "of_a_peer", "of_ours"),
     [
-        (ANSWER, 1.0),
-        (f" {ANSWER}\n", 1.0),
-        (ANSWER.replace(":", ": "), 1.0),
-        (ANSWER[:-1], 0.0),
-        ('{"emotion":"bored","learn_score":true}', 0.0),
-        ("", 0.0),
+        (ANSWER, 1, 1),
+        (f" {ANSWER}\n", 1, 0),
+        (ANSWER.replace(":", ": "), 1, 0),
+        ('{"learn_score":true,"emotion":"happy"}', 1, 0),
+        (ANSWER[:-1], 0, 0),
+        ('{"emotion":"bored","learn_score":true}', 0, 0),
+        ("", 0, 0),
     ],
 )
-def test_an_answer_that_is_no_answer_is_seen(text: str, valid: float) -> None:
-    assert point_of(1, [one_round([sample(1, text=text)])], {}).valid == valid
+def test_an_answer_that_is_none_is_seen_and_ours_are_taken_to_the_letter(
+    text: str, of_a_peer: float, of_ours: float
+) -> None:
+    answered = one_round([sample(1, text=text)])
+    for exact, valid in ((False, of_a_peer), (True, of_ours)):
+        point = figures(answered, exact=exact)
+        assert (point.valid, point.right_family, point.right_learn_score) == (valid, valid, valid)
 
 
-def test_answers_are_compared_with_those_of_the_reference_to_the_same_turns() -> None:
-    rounds = [one_round([sample(1, place=0), sample(1, place=1), sample(1, place=2)])]
-    assert point_of(1, rounds, {0: ANSWER, 1: ALL_ANSWERS[1]}).same_as_embedded == 0.5
-    assert point_of(1, rounds, {}).same_as_embedded is None
+def test_each_slot_is_held_against_the_gold_label_of_its_turn() -> None:
+    answered = one_round([sample(1, place=0), sample(1, place=1), sample(1, place=2), sample(1, place=2)])
+    point = figures(answered, right=[gold("sad"), gold("happy", learn_score=False), gold()])
+    assert (point.right_family, point.right_learn_score) == (0.75, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("embedded", "same"),
+    [
+        (Answer(emotion="happy", learn_score=True), 1.0),
+        (Answer(emotion="happy_2", learn_score=True), 1.0),  # another animation of the same intent
+        (Answer(emotion="happy", learn_score=False), 0.5),
+        (Answer(emotion="excited", learn_score=True), 0.5),
+    ],
+)
+def test_answers_agree_where_family_and_learn_score_do_and_only_turns_that_both_were_asked_count(
+    embedded: Answer, same: float
+) -> None:
+    answered = one_round([sample(1, place=0), sample(1, place=1), sample(1, place=2)])
+    reference = {0: ANSWER, 1: embedded.model_dump_json()}
+    assert figures(answered, reference=reference).same_as_embedded == same
+    assert figures(answered).same_as_embedded is None
 
 
 def test_times_between_tokens_need_two_tokens() -> None:
-    point = point_of(1, [one_round([sample(10, first_token_s=0.004, tokens=4), sample(9, tokens=1)])], {})
+    point = figures(one_round([sample(10, first_token_s=0.004, tokens=4), sample(9, tokens=1)]))
     assert point.first_token_ms == pytest.approx(4)
     assert point.inter_token_ms == pytest.approx(2)
     assert point.tokens_per_answer == 2.5
 
 
 def test_what_the_model_did_not_take_is_overhead() -> None:
-    assert point_of(1, [one_round([sample(5, infer_s=0.002)])], {}).overhead_ms == pytest.approx(3)
-    assert point_of(1, [one_round([sample(5)])], {}).overhead_ms is None
+    assert figures(one_round([sample(5, infer_s=0.002)])).overhead_ms == pytest.approx(3)
+    assert figures(one_round([sample(5)])).overhead_ms is None

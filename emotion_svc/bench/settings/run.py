@@ -96,7 +96,7 @@ async def run(request: Request, told: Told) -> AsyncIterator[Study]:
 
 
 def _choose(request: Request) -> Turns:
-    turns = shuffled(request.gold, request.seed)
+    turns = [example.turn for example in shuffled(request.gold, request.seed)]
     first = _WARM_UP + request.turns
     needed = first + request.load_turns
     if len(turns) < needed:
