@@ -1,12 +1,18 @@
-"""Where the time of a turn goes: by part of the service, and by operator of the graph."""
+"""Where the time of a turn goes: by part of the service, and by operator of the graph.
+
+What happens inside a pass is timed by ONNX Runtime's profiler, which costs some of what it measures. So nothing of
+those turns is subtracted from turns without it: operators, passes, and what the model does around them are of the same
+turns, and tokenizing, the verdict and the engine of others.
+"""
 
 import json
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,46 +24,99 @@ _TURNS: Final = 300
 _WARM_UP: Final = 50
 
 
+class Pass(NamedTuple):
+    """One call of the session: how long ONNX Runtime was in it, and its operators' time by name."""
+
+    ms: float
+    operators: Mapping[str, float]
+
+
 async def measure_profile(directory: Path, turns: Sequence[Turn], seats: Sequence[SeatReport]) -> Profile:
     """Asks a directory's model, and an engine with it, the same turns, one at a time.
 
     What HTTP adds is taken from the seats, where embedded was measured both ways with one client.
     """
     asked = turns[:_TURNS]
-    operators = _operators(directory, asked)
-    model, engine = EmbeddedModel(directory), EmbeddedEngine(directory)
-    await engine.start()
-    rows = []
-    warm_up = asked[:_WARM_UP]
-    for place, turn in enumerate([*warm_up, *asked]):
-        started = time.perf_counter()
-        timings = model.classify([turn])[0].timings
-        direct = time.perf_counter()
-        await engine.classify([turn])
-        whole = (direct - started) * 1e3
-        through_engine = (time.perf_counter() - direct) * 1e3
-        if place >= len(warm_up):
-            rows.append(
-                (
-                    timings.tokenize_ms,
-                    timings.infer_ms,
-                    whole - timings.tokenize_ms - timings.infer_ms,
-                    through_engine - whole,
-                )
-            )
-    await engine.close()
-    tokenize, infer, verdict, hop = (float(value) for value in np.median(np.array(rows), axis=0))
-    kernels = min(infer, sum(one.ms for one in operators))
-    parts = [
-        Slice(name="operators of the graph, both passes", ms=kernels),
-        Slice(name="around them: ONNX Runtime's dispatch, arrays, posterior, choice", ms=infer - kernels),
-        Slice(name="tokenize", ms=tokenize),
-        Slice(name="make the verdict", ms=verdict),
-        Slice(name="engine: event loop, thread and back", ms=hop),
-    ]
+    inside, operators = _inside(directory, asked)
+    parts = [*inside, *await _around(directory, asked)]
     if (http := _http_ms(seats)) is not None:
         parts.append(Slice(name="HTTP over loopback, client included", ms=http))
     return Profile(parts=parts, operators=operators)
+
+
+def _inside(directory: Path, turns: Sequence[Turn]) -> tuple[list[Slice], list[Slice]]:
+    """What the model's own time consists of, and its operators, the slowest first: medians over the turns."""
+    warm_up = turns[:_WARM_UP]
+    with TemporaryDirectory() as folder:
+        model = EmbeddedModel(directory, profile=Path(folder) / "operators")
+        infer = [model.classify([turn])[0].timings.infer_ms for turn in [*warm_up, *turns]]
+        passes = passes_of(json.loads(model.end_profile().read_text(encoding="utf-8")))
+    both = list(zip(passes[1::2], passes[2::2], strict=True))  # the first one reads the system prompt
+    rows = [
+        (sum(first.operators.values()) + sum(second.operators.values()), first.ms + second.ms, ms)
+        for (first, second), ms in zip(both, infer, strict=True)
+    ]
+    kernels, run, whole = np.array(rows[len(warm_up) :]).T
+    parts = {
+        "operators of the graph, both passes": kernels,
+        "between operators: ONNX Runtime in both passes": run - kernels,
+        "around the passes: arrays in and out, masks, softmax, choice": whole - run,
+    }
+    spent = [Counter(first.operators) + Counter(second.operators) for first, second in both[len(warm_up) :]]
+    names = {name for one in spent for name in one}
+    operators = [Slice(name=name, ms=float(np.median([one[name] for one in spent]))) for name in names]
+    return (
+        [Slice(name=name, ms=float(np.median(ms))) for name, ms in parts.items()],
+        sorted(operators, key=lambda one: one.ms, reverse=True),
+    )
+
+
+def passes_of(events: Sequence[Mapping[str, Any]]) -> list[Pass]:
+    """The passes in a trace of ONNX Runtime's profiler, in order; an operator belongs to the pass that it began in."""
+    runs = sorted((e["ts"], e["dur"]) for e in events if (e["cat"], e["name"]) == ("Session", "model_run"))
+    operators: list[Counter[str]] = [Counter() for _ in runs]
+    begun = [started for started, _ in runs]
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            place = bisect_right(begun, event["ts"]) - 1
+            operators[place][event["args"]["op_name"]] += event["dur"]
+    return [
+        Pass(took / 1e3, {name: total / 1e3 for name, total in own.items()})  # the trace has microseconds
+        for (_, took), own in zip(runs, operators, strict=True)
+    ]
+
+
+async def _around(directory: Path, turns: Sequence[Turn]) -> list[Slice]:
+    """What the model does besides, and what the engine adds, without the profiler: medians over the turns.
+
+    Whoever is asked a turn second finds its texts and tables in the caches, so model and engine take turns at that.
+    """
+    model, engine = EmbeddedModel(directory), EmbeddedEngine(directory)
+    await engine.start()
+    warm_up = turns[:_WARM_UP]
+    rows = []
+    for place, turn in enumerate([*warm_up, *turns]):
+        if place % 2:
+            through_engine = await _engine_ms(engine, turn)
+        started = time.perf_counter()
+        timings = model.classify([turn])[0].timings
+        whole = (time.perf_counter() - started) * 1e3
+        if not place % 2:
+            through_engine = await _engine_ms(engine, turn)
+        rows.append((timings.tokenize_ms, whole - timings.tokenize_ms - timings.infer_ms, whole, through_engine))
+    await engine.close()
+    tokenize, verdict, alone, through = (float(ms) for ms in np.median(np.array(rows[len(warm_up) :]), axis=0))
+    return [
+        Slice(name="tokenize", ms=tokenize),
+        Slice(name="make the verdict", ms=verdict),
+        Slice(name="engine: event loop, thread and back", ms=through - alone),
+    ]
+
+
+async def _engine_ms(engine: EmbeddedEngine, turn: Turn) -> float:
+    started = time.perf_counter()
+    await engine.classify([turn])
+    return (time.perf_counter() - started) * 1e3
 
 
 def _http_ms(seats: Sequence[SeatReport]) -> float | None:
@@ -69,17 +128,3 @@ def _http_ms(seats: Sequence[SeatReport]) -> float | None:
         if (seat.subject, point.clients) == ("embedded", 1)
     }
     return alone["http"] - alone["process"] if len(alone) == 2 else None
-
-
-def _operators(directory: Path, turns: Sequence[Turn]) -> list[Slice]:
-    """Mean time by operator, the slowest first."""
-    with TemporaryDirectory() as folder:
-        model = EmbeddedModel(directory, profile=Path(folder) / "operators")
-        for turn in turns:
-            model.classify([turn])
-        events = json.loads(model.end_profile().read_text(encoding="utf-8"))
-    spent: Counter[str] = Counter()
-    for event in events:
-        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"]  # microseconds
-    return [Slice(name=name, ms=total / 1e3 / len(turns)) for name, total in spent.most_common()]

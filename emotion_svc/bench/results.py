@@ -120,7 +120,7 @@ class Profile(Frozen):
     """Where the time of a turn goes; medians, one turn at a time."""
 
     parts: list[Slice]
-    operators: list[Slice] = Field(description="Time by operator of the graph, with ONNX Runtime's profiler on.")
+    operators: list[Slice] = Field(description="Time by operator of the graph; with ONNX Runtime's profiler on.")
 
 
 class BatchReport(Frozen):

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from emotion_svc.bench.batch import measure_batch
-from emotion_svc.bench.profile import measure_profile
+from emotion_svc.bench.profile import Pass, measure_profile, passes_of
 from emotion_svc.bench.results import BenchReport
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.cli import main
@@ -74,9 +74,25 @@ def test_a_host_is_measured_as_remote_beside_the_model_that_it_serves(
 async def test_the_profile_says_where_the_time_of_a_turn_goes() -> None:
     profile = await measure_profile(SHIPPED, [example.turn for example in shuffled([GOLD], seed=0)[:8]], [])
     assert {"MatMulNBits", "MultiHeadAttention"} <= {operator.name for operator in profile.operators}
-    graph, _, tokenize, *_ = (part.ms for part in profile.parts)
-    assert 0 < graph <= sum(operator.ms for operator in profile.operators)
-    assert tokenize > 0
+    graph, between, around, tokenize, verdict, _ = (part.ms for part in profile.parts)
+    assert min(graph, between, around, tokenize, verdict) > 0
+
+
+def test_an_operator_is_counted_to_the_pass_that_it_ran_in() -> None:
+    def event(kind: str, name: str, began: int, took: int, operator: str = "") -> dict[str, object]:
+        return {"cat": kind, "name": name, "ts": began, "dur": took, "args": {"op_name": operator}}
+
+    trace = [
+        event("Session", "session_initialization", 0, 900),
+        event("Node", "a_kernel_time", 1010, 300, "MatMul"),
+        event("Node", "b_kernel_time", 1400, 100, "Add"),
+        event("Node", "a_kernel_time", 1500, 400, "MatMul"),
+        event("Session", "SequentialExecutor::Execute", 1005, 980),
+        event("Session", "model_run", 1000, 1000),  # a pass is written down when it ends
+        event("Node", "a_kernel_time", 3001, 50, "MatMul"),
+        event("Session", "model_run", 3000, 60),
+    ]
+    assert passes_of(trace) == [Pass(1.0, {"MatMul": 0.7, "Add": 0.1}), Pass(0.06, {"MatMul": 0.05})]
 
 
 @pytest.mark.parametrize(
