@@ -8,28 +8,41 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
+from emotion_svc.bench.answers import meaning_of, right_of
 from emotion_svc.bench.results import BatchReport
 from emotion_svc.bench.seats import environment
-from emotion_svc.schema import ALL_ANSWERS, Turn
+from emotion_svc.schema import Example
 
 TURNS: Final = 10_000
 
 
-def measure_batch(turns: Sequence[Turn], directory: Path, count: int = TURNS) -> BatchReport:
-    """Classifies `count` turns, the given ones again and again."""
-    source, answers = directory / "batch.jsonl", directory / "batch.answers.jsonl"
-    source.write_text("".join(turn.model_dump_json() + "\n" for turn in islice(cycle(turns), count)), encoding="utf-8")
+def measure_batch(gold: Sequence[Example], model: Path, folder: Path) -> BatchReport:
+    """Classifies the turns of `gold`, again and again, with the model in a directory; files go to `folder`."""
+    source, answers = folder / "batch.jsonl", folder / "batch.answers.jsonl"
+    asked = list(islice(cycle(gold), TURNS))
+    source.write_text("".join(example.turn.model_dump_json() + "\n" for example in asked), encoding="utf-8")
     started = time.perf_counter()
     with answers.open("wb") as out:
         subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "emotion_svc", "classify", "--input", str(source)],
+            [
+                *(sys.executable, "-m", "emotion_svc", "classify", "--engine", "embedded", "--model", str(model)),
+                *("--input", str(source)),
+            ],
             stdout=out,
             env=environment(),
             check=True,
         )
     seconds = time.perf_counter() - started
     lines = answers.read_text(encoding="utf-8").splitlines()
-    invalid = count - sum(line in ALL_ANSWERS for line in lines)
+    said = [meaning_of(line, exact=True) for line in lines]
+    right = right_of(said, asked)
     source.unlink()
     answers.unlink()
-    return BatchReport(turns=count, seconds=seconds, turns_per_s=count / seconds, invalid=invalid)
+    return BatchReport(
+        turns=TURNS,
+        seconds=seconds,
+        turns_per_s=TURNS / seconds,
+        invalid=said.count(None),
+        right_family=right.family,
+        right_learn_score=right.learn_score,
+    )

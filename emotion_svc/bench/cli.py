@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from emotion_svc.bench.subjects import NAMES, PARTS, WAYS, Name, Part, Way
 from emotion_svc.errors import MissingExtra, SetupError
 from emotion_svc.exits import told_in_one_line
+from emotion_svc.modeldir import SHIPPED
 
 Known = TypeVar("Known", bound=str)
 
@@ -29,9 +30,7 @@ def bench(
     warm_up: Annotated[float, typer.Option(min=0.01, help="Seconds that a subject is asked before.")] = 1.0,
     gold: Annotated[list[Path], typer.Option(help="Gold turns (JSON Lines); repeatable.")] = list(_GOLD),  # noqa: B006
     seed: Annotated[int, typer.Option(help="Of the order of the turns.")] = 0,
-    model: Annotated[
-        str | None, typer.Option(help="Model directory of embedded and vllm; else the shipped one.")
-    ] = None,
+    model: Annotated[Path, typer.Option(help="Model directory of all but remote and vllm-json-135m.")] = SHIPPED,
     preset: Annotated[str | None, typer.Option(help="The host that remote asks (docs/remote.md).")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where it is, instead of the preset's URL.")] = None,
     remote_model: Annotated[str | None, typer.Option(help="The model's name there, instead of the preset's.")] = None,

@@ -15,7 +15,6 @@ import numpy as np
 from emotion_svc.bench.peak import measure_peak
 from emotion_svc.bench.results import Cost, Floor, Peak
 from emotion_svc.engines.embedded import EmbeddedModel
-from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Turn
 from emotion_svc.taxonomy import LABELS
 
@@ -99,8 +98,11 @@ def floor_ms(cost: Cost, peak: Peak) -> float:
     return max(computing, cost.bytes_moved / (peak.memory_gb_per_s * 1e9)) * 1e3
 
 
-def measure_floor(model: EmbeddedModel, turns: Sequence[Turn], directory: Path = SHIPPED) -> Floor:
-    """The floor at the median length of the turns, and the time of turns of about that length in the engine."""
+def measure_floor(model: EmbeddedModel, turns: Sequence[Turn], directory: Path) -> Floor:
+    """The floor at the median length of the turns, and the time of turns of about that length in the engine.
+
+    `model` is the directory's.
+    """
     lengths = [len(model.tokens.encode(turn).ids) for turn in turns]
     median = int(np.median(lengths))
     near = [turn for turn, length in zip(turns, lengths, strict=True) if abs(length - median) <= 1]

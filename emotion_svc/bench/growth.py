@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from emotion_svc.bench.floor import Shape
 from emotion_svc.bench.load import Reply, press
 from emotion_svc.bench.results import Growth
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
@@ -21,12 +23,12 @@ _FACTORS: Final = (1, 2, 5, 10)
 _TURNS: Final = 60
 _ROUNDS: Final = 3
 _SECONDS: Final = 0.7
-_HIDDEN: Final = 256
 
 
-async def measure_growth(model: EmbeddedModel, turns: Sequence[Turn]) -> list[Growth]:
-    """Each size up to ten times its usual one."""
-    return [_longer_text(model, turns), await _more_clients(turns), *_more_labels(model)]
+async def measure_growth(model: EmbeddedModel, directory: Path, turns: Sequence[Turn]) -> list[Growth]:
+    """Each size up to ten times its usual one; `model` is the directory's."""
+    hidden = Shape.of(directory).hidden
+    return [_longer_text(model, turns), await _more_clients(directory, turns), *_more_labels(model, hidden)]
 
 
 def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> Growth:
@@ -51,8 +53,8 @@ def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> Growth:
     )
 
 
-async def _more_clients(turns: Sequence[Turn]) -> Growth:
-    engine = EmbeddedEngine()
+async def _more_clients(directory: Path, turns: Sequence[Turn]) -> Growth:
+    engine = EmbeddedEngine(directory)
     await engine.start()
 
     async def ask(turn: Turn) -> Reply:
@@ -74,7 +76,7 @@ async def _more_clients(turns: Sequence[Turn]) -> Growth:
     )
 
 
-def _more_labels(model: EmbeddedModel) -> list[Growth]:
+def _more_labels(model: EmbeddedModel, hidden: int) -> list[Growth]:
     """Labels are no setting: what depends on their number is measured alone, with made-up ones behind ours."""
     vocabulary = vocabulary_of(model.tokens.tokenizer)
     first_id = model.tokens.tokenizer.get_vocab_size()
@@ -85,8 +87,8 @@ def _more_labels(model: EmbeddedModel) -> list[Growth]:
         tokens = vocabulary | {label.encode(): [first_id + place] for place, label in enumerate(made_up)}
         regex = rf'\{{"emotion":"({"|".join([*LABELS, *made_up])})","learn_score":(true|false)\}}'
         building.append(_best(partial(_index_of, tokens, first_id + count, regex)))
-        slots = rng.standard_normal((_HIDDEN, count)).astype(np.float32)
-        state = rng.standard_normal((1, _HIDDEN)).astype(np.float32)
+        slots = rng.standard_normal((hidden, count)).astype(np.float32)
+        state = rng.standard_normal((1, hidden)).astype(np.float32)
         reading.append(_best(partial(_choice_of, state, slots)))
     sizes = [float(count) for count in counts]
     return [

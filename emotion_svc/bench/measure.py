@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
 
+from emotion_svc.bench.answers import meaning_of, right_of
 from emotion_svc.bench.load import Load, Sample
 from emotion_svc.bench.results import Percentiles, Point, SeatReport
 from emotion_svc.bench.seats import Seat, Usage
 from emotion_svc.bench.subjects import ENGINES
-from emotion_svc.schema import ALL_ANSWERS, Answer, Example
-from emotion_svc.taxonomy import FAMILY_OF, Family
+from emotion_svc.schema import Example
 
 Told = Callable[[str], None]
 
@@ -102,13 +101,7 @@ def point_of(
     samples = [sample for one in rounds for sample in one.load.samples]
     replies = [sample.reply for sample in samples]
     said = [meaning_of(reply.text, exact=exact) for reply in replies]
-    right_family, right_learn_score = np.mean(
-        [
-            (meant is not None and meant.family == e.emotion, meant is not None and meant.learn_score == e.learn_score)
-            for meant, e in zip(said, (gold[sample.place] for sample in samples), strict=True)
-        ],
-        axis=0,
-    )
+    right = right_of(said, [gold[sample.place] for sample in samples])
     expected = {place: meaning_of(text, exact=True) for place, text in reference.items()}
     compared = [meant == expected[s.place] for s, meant in zip(samples, said, strict=True) if s.place in expected]
     return Point(
@@ -128,9 +121,9 @@ def point_of(
             ]
         ),
         tokens_per_answer=_mean([r.tokens for r in replies if r.tokens is not None]),
-        valid=float(np.mean([meant is not None for meant in said])),
-        right_family=float(right_family),
-        right_learn_score=float(right_learn_score),
+        valid=right.valid,
+        right_family=right.family,
+        right_learn_score=right.learn_score,
         same_as_embedded=_mean(compared),
     )
 
@@ -139,24 +132,6 @@ def percentiles(samples: Sequence[Sample]) -> Percentiles:
     """Of the samples' latencies."""
     p50, p95, p99 = np.percentile([sample.latency_s * 1e3 for sample in samples], (50, 95, 99))
     return Percentiles(p50=float(p50), p95=float(p95), p99=float(p99))
-
-
-class Meaning(NamedTuple):
-    """What an answer says, whichever of a family's labels it names."""
-
-    family: Family
-    learn_score: bool
-
-
-def meaning_of(text: str, *, exact: bool) -> Meaning | None:
-    """What a text says; None where it is no answer (`exact`: as `point_of`)."""
-    if exact and text not in ALL_ANSWERS:
-        return None
-    try:
-        answer = Answer.model_validate_json(text)
-    except ValidationError:
-        return None
-    return Meaning(FAMILY_OF[answer.emotion], answer.learn_score)
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -130,6 +130,8 @@ class BatchReport(Frozen):
     seconds: float
     turns_per_s: float
     invalid: int
+    right_family: float = Field(description="As of a load.")
+    right_learn_score: float
 
 
 class Growth(Frozen):

@@ -20,14 +20,13 @@ from emotion_svc.bench.seats import Seat, default_python, take_seat
 from emotion_svc.bench.subjects import SERVED, Name, Part, Spec, Way
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.engines.embedded import EmbeddedModel
-from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Example
 
 
 class Request(NamedTuple):
     """What to measure, and how long.
 
-    `model`: the directory that our engines run; the shipped one by default. `remote`: settings of the engine remote.
+    `model`: the directory that our engines and the peers run. `remote`: settings of the engine remote.
     `pythons`: the interpreter of a subject, where it is not this one.
     """
 
@@ -40,7 +39,7 @@ class Request(NamedTuple):
     warm_up_s: float
     gold: Sequence[Path]
     seed: int
-    model: str | None
+    model: Path
     remote: dict[str, str]
     pythons: dict[str, Path]
     out: Path
@@ -56,22 +55,22 @@ async def run(request: Request, told: Told) -> BenchReport:
     machine, date = this_machine(), time.strftime("%Y-%m-%d %H:%M")
     gold = shuffled(request.gold, request.seed)
     turns = [example.turn for example in gold]
-    directory = Path(request.model) if request.model else SHIPPED
+    directory = request.model
     model = EmbeddedModel(directory)
     seats = await _measure_seats(request, gold, told) if "load" in request.parts else []
     floor = profile = batch = None
     if "floor" in request.parts:
         told("floor: peak of the machine, work of a turn")
-        floor = measure_floor(model, turns)
+        floor = measure_floor(model, turns, directory)
         told("profile: where the time goes")
         profile = await measure_profile(directory, turns, seats)
     if "batch" in request.parts:
         told("batch: classify --input")
-        batch = await asyncio.to_thread(measure_batch, turns, request.out)
+        batch = await asyncio.to_thread(measure_batch, gold, directory, request.out)
     growth = []
     if "growth" in request.parts:
         told("growth: longer texts, more clients, more labels")
-        growth = await measure_growth(model, turns)
+        growth = await measure_growth(model, directory, turns)
     return BenchReport(
         version=__version__,
         date=date,
@@ -105,6 +104,7 @@ async def _measure_seats(request: Request, gold: Sequence[Example], told: Told) 
                 settings=_settings(name, request),
                 gold=tuple(path.resolve() for path in request.gold),
                 seed=request.seed,
+                model=request.model.resolve(),
                 assets=request.out.resolve(),
             )
             python = request.pythons.get(name, default_python())
@@ -125,7 +125,7 @@ async def _measure_seats(request: Request, gold: Sequence[Example], told: Told) 
 def _settings(name: Name, request: Request) -> dict[str, str]:
     match name:
         case "embedded" | "vllm":
-            return {"model": request.model} if request.model else {}
+            return {"model": str(request.model)}
         case "remote":
             return request.remote
         case _:

@@ -30,7 +30,10 @@ llama.cpp has no tokenizer like the shipped one."""
 
 
 class Spec(BaseModel):
-    """One subject for one process, as it is handed to that process. `settings` are those of an engine of ours."""
+    """One subject for one process, as it is handed to that process.
+
+    `settings` are those of an engine of ours; `model` is the directory whose checkpoint a peer runs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +41,7 @@ class Spec(BaseModel):
     settings: dict[str, str] = {}
     gold: tuple[Path, ...]
     seed: int
+    model: Path = SHIPPED
     assets: Path
 
     @property
@@ -54,4 +58,4 @@ class Spec(BaseModel):
             case "llama-cpp":
                 return self.assets / "shipped.gguf"
             case _:
-                return SHIPPED
+                return self.model

@@ -38,7 +38,8 @@ def _lines(report: BenchReport) -> Iterator[str]:
         yield ""
         yield (
             f"classify --input: {batch.turns} turns in {batch.seconds:.1f} s, start included: "
-            f"{batch.turns_per_s:.0f} turns/s, {batch.invalid} invalid."
+            f"{batch.turns_per_s:.0f} turns/s, {batch.invalid} invalid, "
+            f"family {batch.right_family:.1%} and learn_score {batch.right_learn_score:.1%} right."
         )
     if report.growth:
         yield ""

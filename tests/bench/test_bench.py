@@ -1,17 +1,19 @@
 """The benchmark command: real processes, real sockets, the shipped model, a short time."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from emotion_svc.bench.batch import measure_batch
+from emotion_svc.bench import batch, growth, profile
+from emotion_svc.bench.floor import Shape, cost_of_turn
 from emotion_svc.bench.profile import Pass, measure_profile, passes_of
 from emotion_svc.bench.results import BenchReport
 from emotion_svc.bench.turns import shuffled
 from emotion_svc.cli import main
-from emotion_svc.modeldir import SHIPPED
+from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, SHIPPED, digest_of
 from tests.paths import EVAL_DATA
 from tests.serving.process import Process
 
@@ -71,10 +73,46 @@ def test_a_host_is_measured_as_remote_beside_the_model_that_it_serves(
     assert (point.valid, point.same_as_embedded) == (1, 1)
 
 
+def contrary(folder: Path) -> Path:
+    """A second model directory: the shipped model, but it says what that one holds for least likely."""
+    onnx = pytest.importorskip("onnx", reason="needs onnx (extra 'bench')")
+    directory = Path(shutil.copytree(SHIPPED, folder / "contrary"))
+    (directory / CALIBRATION_FILE).unlink()
+    model = onnx.load(directory / ONNX_FILE)
+    [last] = [node for node in model.graph.node if "logits" in node.output]
+    last.output[0] = "opposite"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["opposite"], ["logits"]))
+    onnx.save(model, directory / ONNX_FILE)
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config["intermediate_size"] *= 2  # the embedded engine does not read it, the floor does
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return directory
+
+
+def test_another_model_is_the_one_that_every_part_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "TURNS", 70)
+    for short, name, value in ((profile, "_TURNS", 4), (growth, "_TURNS", 4), (growth, "_ROUNDS", 1)):
+        monkeypatch.setattr(short, name, value)
+    monkeypatch.setattr(growth, "_SECONDS", 0.02)
+    directory = contrary(tmp_path)
+    done = bench(
+        *("--model", str(directory), "--out", str(tmp_path)),
+        *("--clients", "1", "--rounds", "1", "--seconds", "0.1", "--warm-up", "0.02"),
+    )
+    assert done.exit_code == 0, done.stderr
+    report = BenchReport.model_validate_json((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert report.conditions.model_digest == digest_of(directory / ONNX_FILE)
+    wrong = [*(seat.points[0] for seat in report.seats), report.batch]
+    assert [one is not None and one.right_family < 0.5 for one in wrong] == [True, True, True]
+    assert report.floor is not None
+    of_this_shape = cost_of_turn(Shape.of(directory), report.floor.tokens, system=0)
+    assert report.floor.cost.linear_ops == of_this_shape.linear_ops
+
+
 async def test_the_profile_says_where_the_time_of_a_turn_goes() -> None:
-    profile = await measure_profile(SHIPPED, [example.turn for example in shuffled([GOLD], seed=0)[:8]], [])
-    assert {"MatMulNBits", "MultiHeadAttention"} <= {operator.name for operator in profile.operators}
-    graph, between, around, tokenize, verdict, _ = (part.ms for part in profile.parts)
+    found = await measure_profile(SHIPPED, [example.turn for example in shuffled([GOLD], seed=0)[:8]], [])
+    assert {"MatMulNBits", "MultiHeadAttention"} <= {operator.name for operator in found.operators}
+    graph, between, around, tokenize, verdict, _ = (part.ms for part in found.parts)
     assert min(graph, between, around, tokenize, verdict) > 0
 
 
@@ -120,9 +158,11 @@ def test_a_subject_that_does_not_start_is_told_in_one_line(tmp_path: Path) -> No
     assert done.stderr.splitlines()[-1].startswith(f"emotion-svc bench: 'embedded' did not start with {other}")
 
 
-def test_the_batch_is_the_command_that_a_user_runs(tmp_path: Path) -> None:
-    report = measure_batch([example.turn for example in shuffled([GOLD], seed=0)], tmp_path, count=70)
+def test_the_batch_is_the_command_that_a_user_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "TURNS", 70)
+    report = batch.measure_batch(shuffled([GOLD], seed=0), SHIPPED, tmp_path)
     assert (report.turns, report.invalid) == (70, 0)
+    assert min(report.right_family, report.right_learn_score) > 0.8
     assert report.turns_per_s == pytest.approx(70 / report.seconds)
 
 

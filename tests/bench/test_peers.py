@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotion_svc.bench.answers import meaning_of
 from emotion_svc.bench.load import press
-from emotion_svc.bench.measure import meaning_of
-from emotion_svc.bench.peers.plain import answer_schema, prompt_of, response_format, shipped_text
+from emotion_svc.bench.peers.plain import answer_schema, own_text, prompt_of, response_format
 from emotion_svc.bench.subjects import Name, Spec
 from emotion_svc.bench.worker import opened
 from emotion_svc.engines.embedded import EmbeddedModel
@@ -29,7 +29,7 @@ def test_the_shipped_checkpoint_is_asked_with_its_own_prompt_and_the_other_one_w
     assert isinstance(general, str)
     assert "Reply with JSON" in general
     assert all(text in general for text in TURN.model_dump().values())
-    assert tokens.tokenizer.encode(shipped_text(TURN)).ids == own
+    assert tokens.tokenizer.encode(own_text(spec("outlines"), TURN)).ids == own
 
 
 def test_peers_are_held_to_the_schema_of_our_answer() -> None:
@@ -59,7 +59,7 @@ def test_the_gguf_file_holds_every_weight_of_the_checkpoint(tmp_path: Path) -> N
     from emotion_svc.bench.peers.gguf_file import write_gguf
     from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE
 
-    write_gguf(tmp_path / "shipped.gguf")
+    write_gguf(SHIPPED, tmp_path / "shipped.gguf")
     written = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "shipped.gguf").tensors}
     weights = load_file(SHIPPED / WEIGHTS_FILE)
     assert len(written) == len(weights)

@@ -1,4 +1,4 @@
-"""The shipped checkpoint as a GGUF file for llama.cpp: `python -m emotion_svc.bench.peers.gguf_file FILE`.
+"""A model directory's checkpoint as a GGUF file for llama.cpp: `python -m emotion_svc.bench.peers.gguf_file DIR FILE`.
 
 llama.cpp's own converter does not know the tokenizer. The vocabulary goes in as sentencepiece-like pieces, which
 spells every answer right; prompts are tokenized by the project's tokenizer and handed over as ids.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE
+from emotion_svc.modeldir import WEIGHTS_FILE
 
 _OTHER_NAMES: Final = {
     "model.embed_tokens": "token_embd",
@@ -32,11 +32,11 @@ _OTHER_NAMES: Final = {
 }
 
 
-def write_gguf(out: Path) -> None:
-    """Writes the shipped checkpoint, 8-bit weights in llama.cpp's own blocks (Q8_0)."""
+def write_gguf(directory: Path, out: Path) -> None:
+    """Writes the directory's checkpoint, 8-bit weights in llama.cpp's own blocks (Q8_0)."""
     import gguf
 
-    config = json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     writer = gguf.GGUFWriter(out, "llama")
     writer.add_name(config["_name_or_path"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -49,8 +49,8 @@ def write_gguf(out: Path) -> None:
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(config["rope_theta"])
     writer.add_vocab_size(config["vocab_size"])
-    _add_vocabulary(writer, config)
-    for name, tensor in load_file(SHIPPED / WEIGHTS_FILE).items():
+    _add_vocabulary(writer, directory, config)
+    for name, tensor in load_file(directory / WEIGHTS_FILE).items():
         value = tensor.astype(np.float32)
         heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
         if heads is not None:
@@ -66,10 +66,10 @@ def write_gguf(out: Path) -> None:
     writer.close()
 
 
-def _add_vocabulary(writer: Any, config: dict[str, Any]) -> None:
+def _add_vocabulary(writer: Any, directory: Path, config: dict[str, Any]) -> None:
     import gguf
 
-    tokenizer = Tokenizer.from_file(str(SHIPPED / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     added = tokenizer.get_added_tokens_decoder()
     pieces, kinds = [], []
     for token_id in range(config["vocab_size"]):
@@ -109,4 +109,4 @@ def _interleaved(matrix: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.
 
 
 if __name__ == "__main__":
-    write_gguf(Path(sys.argv[1]))
+    write_gguf(Path(sys.argv[1]), Path(sys.argv[2]))

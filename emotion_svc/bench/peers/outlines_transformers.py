@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from emotion_svc.bench.load import Ask, Reply
-from emotion_svc.bench.peers.plain import ANSWER_TOKENS, shipped_text
+from emotion_svc.bench.peers.plain import ANSWER_TOKENS, own_text
 from emotion_svc.bench.subjects import Spec
 from emotion_svc.schema import Answer, Turn
 
@@ -40,7 +40,7 @@ async def outlines_transformers(spec: Spec) -> AsyncIterator[Ask]:
 
     def answer(turn: Turn) -> tuple[str, _Clock]:
         clock = _Clock()
-        text = generate(shipped_text(turn), max_new_tokens=ANSWER_TOKENS, do_sample=False, streamer=clock)
+        text = generate(own_text(spec, turn), max_new_tokens=ANSWER_TOKENS, do_sample=False, streamer=clock)
         return str(text), clock
 
     async def ask(turn: Turn) -> Reply:

@@ -1,11 +1,12 @@
 """What a plain user gives to a general engine: a prompt as text, the answer's JSON schema, and a limit of tokens."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from emotion_svc.bench.subjects import Spec
 from emotion_svc.decoding.tokens import TurnTokenizer
-from emotion_svc.modeldir import SHIPPED, model_name
+from emotion_svc.modeldir import model_name
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Answer, Turn
 
@@ -37,23 +38,23 @@ def response_format() -> dict[str, Any]:
 
 
 def prompt_of(spec: Spec, turn: Turn) -> str | list[int]:
-    """The whole prompt: for the shipped checkpoint its own, as token ids; for another one the general one, as text."""
+    """The whole prompt: for a model directory's checkpoint its own, as token ids; for the other one the general one."""
     if spec.name == "vllm-json-135m":
         general = prompt_for("random-135m")
         user = "".join(segment.text for segment in general.user_segments(turn))
         return f"{general.system}\n\n{user}\n\nAnswer:\n"
-    tokens = _shipped_tokens()
+    tokens = _own_tokens(spec.model)
     return tokens.system_ids + tokens.encode(turn).ids
 
 
-def shipped_text(turn: Turn) -> str:
-    """The shipped checkpoint's prompt as text, for libraries that tokenize themselves."""
-    prompt = prompt_for(model_name(SHIPPED))
-    marks = {variable: "".join(shown) for variable, shown in _shipped_tokens().marks(turn).items()}
+def own_text(spec: Spec, turn: Turn) -> str:
+    """The checkpoint's own prompt as text, for libraries that tokenize themselves."""
+    prompt = prompt_for(model_name(spec.model))
+    marks = {variable: "".join(shown) for variable, shown in _own_tokens(spec.model).marks(turn).items()}
     texts = turn.model_dump() | marks
     return prompt.system + "".join(texts[piece.variable] if piece.variable else piece.text for piece in prompt.pieces)
 
 
 @cache
-def _shipped_tokens() -> TurnTokenizer:
-    return TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for(model_name(SHIPPED)))
+def _own_tokens(directory: Path) -> TurnTokenizer:
+    return TurnTokenizer(directory / "tokenizer.json", prompt_for(model_name(directory)))
