@@ -6,16 +6,21 @@ from typing import Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from emotion_svc.config import EngineName
-from emotion_svc.modeldir import SHIPPED
+from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of
+from emotion_svc.prompt import prompt_for
 
 PeerName = Literal["vllm-json", "vllm-json-135m", "outlines", "llama-cpp"]
-"""`vllm-json`: vLLM as a plain user takes it, with the answer's JSON schema as response format, and the shipped
-checkpoint; `vllm-json-135m`: the same with random weights of SmolLM2-135M's shape and a general prompt; `outlines`:
-transformers under outlines, the shipped checkpoint; `llama-cpp`: llama.cpp with a grammar, the shipped checkpoint."""
+"""`vllm-json`: vLLM as a plain user takes it, with the answer's JSON schema as response format, and the checkpoint of
+the model directory; `vllm-json-135m`: the same with random weights of SmolLM2-135M's shape and a general prompt;
+`outlines`: transformers under outlines, the directory's checkpoint; `llama-cpp`: llama.cpp with a grammar, the same
+checkpoint."""
 
 Name = Literal[EngineName, PeerName]
 ENGINES: Final[tuple[str, ...]] = get_args(EngineName)
 NAMES: Final[tuple[str, ...]] = get_args(Name)
+
+RANDOM_135M: Final = "random-135m"
+"""By this name the model with random weights finds its prompt."""
 
 Way = Literal["process", "http"]
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
@@ -51,11 +56,15 @@ class Spec(BaseModel):
 
     @property
     def checkpoint(self) -> Path:
-        """The model directory that a peer reads; what is not shipped is made before (see `peers/assets.py`)."""
+        """What a peer reads; what no directory holds is made before (see `prepare`).
+
+        What is made bears the digest of what it is made of, so that it is made anew when that has changed.
+        """
         match self.name:
             case "vllm-json-135m":
-                return self.assets / "random-135m"
+                return self.assets / f"{RANDOM_135M}-{prompt_for(RANDOM_135M).digest}"
             case "llama-cpp":
-                return self.assets / "shipped.gguf"
+                parts = [digest_of(self.model / name) for name in (WEIGHTS_FILE, "tokenizer.json", "config.json")]
+                return self.assets / f"{'-'.join(parts)}.gguf"
             case _:
                 return self.model

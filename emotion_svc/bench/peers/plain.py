@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from emotion_svc.bench.subjects import Spec
+from emotion_svc.bench.subjects import RANDOM_135M, Spec
 from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.modeldir import model_name
 from emotion_svc.prompt import prompt_for
@@ -40,7 +40,7 @@ def response_format() -> dict[str, Any]:
 def prompt_of(spec: Spec, turn: Turn) -> str | list[int]:
     """The whole prompt: for a model directory's checkpoint its own, as token ids; for the other one the general one."""
     if spec.name == "vllm-json-135m":
-        general = prompt_for("random-135m")
+        general = prompt_for(RANDOM_135M)
         user = "".join(segment.text for segment in general.user_segments(turn))
         return f"{general.system}\n\n{user}\n\nAnswer:\n"
     tokens = _own_tokens(spec.model)

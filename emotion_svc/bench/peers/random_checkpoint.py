@@ -11,6 +11,7 @@ from typing import Final
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from emotion_svc.bench.peers.plain import WINDOW_135M
+from emotion_svc.bench.subjects import RANDOM_135M
 from emotion_svc.prompt import prompt_for
 
 _SEED: Final = 7
@@ -58,7 +59,7 @@ def _tokenizer() -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    general = prompt_for("random-135m")
+    general = prompt_for(RANDOM_135M)
     bpe.train_from_iterator([general.system, general.user] * 10, trainer)
     return bpe
 
