@@ -1,8 +1,9 @@
-"""The floor: the least time that one turn can take on this machine, computed from the model's shape and measured peaks.
+"""The floor: the least time that one turn can take on this machine, from the model's shape and file and measured peaks.
 
 Nothing can be faster than its operations at the machine's peak, or than its bytes at the memory's. Only what the
 answer needs is counted: the last layer looks out from one position, a token looks at those before it, 25 tokens get
-logits. Norms, activations and softmax are left out, so the true floor lies a little higher.
+logits. The operations of norms, activations and softmax are left out, so the true floor lies a little higher. The bytes
+of the weights are those in the file that runs, whatever it keeps them in.
 """
 
 import json
@@ -15,14 +16,15 @@ import numpy as np
 from emotion_svc.bench.peak import measure_peak
 from emotion_svc.bench.results import Cost, Floor, Peak
 from emotion_svc.engines.embedded import EmbeddedModel
+from emotion_svc.modeldir import ONNX_FILE
 from emotion_svc.schema import Turn
 from emotion_svc.taxonomy import LABELS
 
 _LOGITS: Final = len(LABELS) + 2
-_INT8_BYTES: Final = 1 + 4 / 32
-"""Of a weight: itself, and its part of the scale that 32 of them share."""
 _FLOAT_BYTES: Final = 4
 _WARM_UP: Final = 50
+_TABLES: Final = {("Gather", 0), ("RotaryEmbedding", 2), ("RotaryEmbedding", 3)}
+"""Operators, and the place of an input of which they read a few rows only."""
 
 
 class Shape(NamedTuple):
@@ -64,8 +66,22 @@ class Shape(NamedTuple):
         return self.layers * (self.query_weights + self.key_weights) + self.hidden * _LOGITS
 
 
-def cost_of_pass(shape: Shape, tokens: int, past: int) -> Cost:
-    """Work of one pass over `tokens` new tokens, whose last is read, behind `past` known ones."""
+def weight_bytes(onnx_file: Path) -> int:
+    """Bytes of the constants that a pass reads whole: weights in whatever form, their scales, norms; no embeddings."""
+    import onnx
+
+    graph = onnx.load(onnx_file).graph
+    read = {
+        name for node in graph.node for place, name in enumerate(node.input) if (node.op_type, place) not in _TABLES
+    }
+    return sum(onnx.numpy_helper.to_array(one).nbytes for one in graph.initializer if one.name in read)
+
+
+def cost_of_pass(shape: Shape, weights: int, tokens: int, past: int) -> Cost:
+    """Work of one pass over `tokens` new tokens, whose last is read, behind `past` known ones.
+
+    `weights`: their bytes (see `weight_bytes`).
+    """
     inner = shape.layers - 1  # layers in which every token is looked out from
     linear = tokens * (shape.layers * shape.key_weights + inner * shape.query_weights)
     linear += shape.query_weights + shape.hidden * _LOGITS
@@ -75,13 +91,13 @@ def cost_of_pass(shape: Shape, tokens: int, past: int) -> Cost:
     return Cost(
         linear_ops=2 * linear,
         attention_ops=2 * attention,
-        bytes_moved=shape.weights * _INT8_BYTES + (past + tokens) * kept + tokens * shape.hidden,
+        bytes_moved=weights + (past + tokens) * kept + tokens * shape.hidden,
     )
 
 
-def cost_of_turn(shape: Shape, tokens: int, system: int) -> Cost:
+def cost_of_turn(shape: Shape, weights: int, tokens: int, system: int) -> Cost:
     """Both passes: the turn and the token that opens the answer; then the label and the forced skeleton."""
-    passes = cost_of_pass(shape, tokens + 1, system), cost_of_pass(shape, 2, system + tokens + 1)
+    passes = cost_of_pass(shape, weights, tokens + 1, system), cost_of_pass(shape, weights, 2, system + tokens + 1)
     return Cost(
         linear_ops=sum(one.linear_ops for one in passes),
         attention_ops=sum(one.attention_ops for one in passes),
@@ -110,6 +126,7 @@ def measure_floor(model: EmbeddedModel, turns: Sequence[Turn], directory: Path) 
         model.classify([turn])
     infer = float(np.median([model.classify([turn])[0].timings.infer_ms for turn in near]))
     peak = measure_peak()
-    cost = cost_of_turn(Shape.of(directory), median, len(model.tokens.system_ids))
+    weights = weight_bytes(directory / ONNX_FILE)
+    cost = cost_of_turn(Shape.of(directory), weights, median, len(model.tokens.system_ids))
     least = floor_ms(cost, peak)
     return Floor(tokens=median, cost=cost, peak=peak, floor_ms=least, infer_ms=infer, reached=least / infer)

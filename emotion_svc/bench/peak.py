@@ -12,7 +12,8 @@ import numpy.typing as npt
 from emotion_svc.bench.results import Peak
 from emotion_svc.engines.embedded import open_session
 
-Kind = Literal["MatMul", "MatMulNBits", "MatMulInteger"]
+Int8 = Literal["MatMulNBits", "MatMulInteger", "MatMulIntegerToFloat"]
+Kind = Literal["MatMul", Int8]
 
 _SIZE: Final = 512
 """Rows, columns and depth of the product: large enough that its start does not count, small enough for the cache."""
@@ -33,7 +34,7 @@ def measure_peak() -> Peak:
         best = {kind: _best(product) for kind, product in products.items()}
     return Peak(
         fp32_gflops=operations / best["MatMul"] / 1e9,
-        int8_gops=operations / min(best["MatMulNBits"], best["MatMulInteger"]) / 1e9,
+        int8_gops=operations / min(best[kind] for kind in get_args(Int8)) / 1e9,
         memory_gb_per_s=2 * _COPIED_BYTES / _best(lambda: np.copyto(target, source)) / 1e9,
     )
 
@@ -47,8 +48,11 @@ def _best(run: Callable[[], object]) -> float:
     return best
 
 
-def product_of(kind: Kind, folder: Path) -> Callable[[], object]:
-    """One product of two square matrices, the second a weight, by that operator; `folder` gets its graph."""
+def product_of(kind: Kind, folder: Path, block: int = 64) -> Callable[[], object]:
+    """One product of two square matrices, the second a weight, by that operator; `folder` gets its graph.
+
+    `block`: weights that share a scale in MatMulNBits.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -61,20 +65,23 @@ def product_of(kind: Kind, folder: Path) -> Callable[[], object]:
         case "MatMul":
             weights = [rng.standard_normal((_SIZE, _SIZE)).astype(np.float32)]
         case "MatMulNBits":
-            blocks = (_SIZE, _SIZE // 32)
-            weights = [rng.integers(0, 256, (*blocks, 32)).astype(np.uint8), np.full(blocks, 0.01, np.float32)]
+            blocks = (_SIZE, _SIZE // block)
+            weights = [rng.integers(0, 256, (*blocks, block)).astype(np.uint8), np.full(blocks, 0.01, np.float32)]
             attributes = {
                 "domain": "com.microsoft",
                 "K": _SIZE,
                 "N": _SIZE,
                 "bits": 8,
-                "block_size": 32,
+                "block_size": block,
                 "accuracy_level": 4,
             }
         case _:
             weights = [rng.integers(-127, 128, (_SIZE, _SIZE)).astype(np.int8)]
             x = rng.integers(0, 256, (_SIZE, _SIZE)).astype(np.uint8)
             into, out = TensorProto.UINT8, TensorProto.INT32
+            if kind == "MatMulIntegerToFloat":  # a scale for x, and one for each column of the weight
+                weights += [np.float32([0.01]), np.full(_SIZE, 0.01, np.float32)]
+                attributes, out = {"domain": "com.microsoft"}, TensorProto.FLOAT
     names = [f"weight{place}" for place in range(len(weights))]
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", *names], ["y"], **attributes)],

@@ -86,7 +86,7 @@ class Peak(Frozen):
     """What this machine can do with one thread, measured."""
 
     fp32_gflops: float = Field(description="Large MatMul in ONNX Runtime, 10^9 multiplications and additions a second.")
-    int8_gops: float = Field(description="The same for MatMulNBits with 8-bit weights.")
+    int8_gops: float = Field(description="The same for the fastest of its products in 8 bits.")
     memory_gb_per_s: float = Field(description="Copying a large array: bytes read and written.")
 
 

@@ -105,7 +105,7 @@ def test_another_model_is_the_one_that_every_part_measures(tmp_path: Path, monke
     wrong = [*(seat.points[0] for seat in report.seats), report.batch]
     assert [one is not None and one.right_family < 0.5 for one in wrong] == [True, True, True]
     assert report.floor is not None
-    of_this_shape = cost_of_turn(Shape.of(directory), report.floor.tokens, system=0)
+    of_this_shape = cost_of_turn(Shape.of(directory), weights=0, tokens=report.floor.tokens, system=0)
     assert report.floor.cost.linear_ops == of_this_shape.linear_ops
 
 

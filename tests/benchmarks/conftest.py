@@ -32,7 +32,7 @@ def model() -> EmbeddedModel:
 def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], object]:
     """Some milliseconds of what the service does, too: Python with dicts and JSON, and 8-bit products."""
     pytest.importorskip("onnx", reason="needs onnx (extra 'dev')")
-    product = product_of("MatMulNBits", tmp_path_factory.mktemp("yardstick"))
+    product = product_of("MatMulNBits", tmp_path_factory.mktemp("yardstick"), block=32)  # as in the baseline
     rows = [{"name": f"row {number}", "values": list(range(number % 40))} for number in range(150)]
 
     def work() -> object:
