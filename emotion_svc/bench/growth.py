@@ -13,6 +13,7 @@ import numpy.typing as npt
 from emotion_svc.bench.floor import Shape
 from emotion_svc.bench.load import Reply, press
 from emotion_svc.bench.results import Growth
+from emotion_svc.config import load_settings
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.posterior import softmax
 from emotion_svc.engines.embedded import EmbeddedEngine, EmbeddedModel
@@ -28,11 +29,11 @@ _SECONDS: Final = 0.7
 async def measure_growth(model: EmbeddedModel, directory: Path, turns: Sequence[Turn]) -> list[Growth]:
     """Each size up to ten times its usual one; `model` is the directory's."""
     hidden = Shape.of(directory).hidden
-    return [_longer_text(model, turns), await _more_clients(directory, turns), *_more_labels(model, hidden)]
+    return [*_longer_text(model, turns), await _more_clients(directory, turns), *_more_labels(model, hidden)]
 
 
-def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> Growth:
-    """The same responses, each followed by others until it is so many times as long."""
+def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> list[Growth]:
+    """The same responses, each followed by others until it is so many times as long: as sent and as read."""
     longer = {
         factor: [
             turn.model_copy(update={"response": " ".join(one.response for one in islice(cycle(turns[i:]), factor))})
@@ -44,17 +45,25 @@ def _longer_text(model: EmbeddedModel, turns: Sequence[Turn]) -> Growth:
     for _ in range(_ROUNDS):
         for factor, made in longer.items():
             times[factor] += [_seconds(partial(model.classify, [turn])) * 1e3 for turn in made]
-    return Growth(
-        what="characters of the response",
-        unit="ms",
-        sizes=[float(np.mean([len(turn.response) for turn in made])) for made in longer.values()],
-        cost=[float(np.median(times[factor])) for factor in _FACTORS],
-        note="embedded, one turn at a time; of a long text the middle is cut, which bounds the cost of a pass",
-    )
+    cost = [float(np.median(times[factor])) for factor in _FACTORS]
+    characters = [float(np.mean([len(turn.response) for turn in made])) for made in longer.values()]
+    tokens = [float(np.mean([len(model.tokens.encode(turn).ids) for turn in made])) for made in longer.values()]
+    alone = "embedded, one turn at a time"
+    return [
+        Growth(
+            what="characters of the response",
+            unit="ms",
+            sizes=characters,
+            cost=cost,
+            note=f"{alone}; of a long text the middle is cut, which bounds the cost of a pass",
+        ),
+        Growth(what="tokens of these turns, as read", unit="ms", sizes=tokens, cost=cost, note=alone),
+    ]
 
 
 async def _more_clients(directory: Path, turns: Sequence[Turn]) -> Growth:
-    engine = EmbeddedEngine(directory)
+    threads = load_settings(engine="embedded").threads
+    engine = EmbeddedEngine(directory, threads=threads)
     await engine.start()
 
     async def ask(turn: Turn) -> Reply:
@@ -72,7 +81,7 @@ async def _more_clients(directory: Path, turns: Sequence[Turn]) -> Growth:
         unit="ms",
         sizes=list(_FACTORS),
         cost=[float(np.median(times[clients])) for clients in _FACTORS],
-        note="embedded in process: median latency",
+        note=f"embedded in process, passes at a time: {threads}; median latency",
     )
 
 

@@ -33,11 +33,17 @@ class Round(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A seat with its rounds, by number of clients."""
+    """A seat with its rounds, by number of clients, and the turns that it was asked before them."""
 
     name: str
     seat: Seat
     rounds: dict[int, list[Round]]
+    warm_up: int
+
+    @property
+    def asked(self) -> int:
+        """Turns so far; the next one's place, counted on where the order begins again."""
+        return self.warm_up + sum(len(one.load.samples) for rounds in self.rounds.values() for one in rounds)
 
 
 async def measure(seats: Sequence[tuple[str, Seat]], plan: Plan, told: Told) -> list[Measured]:
@@ -46,21 +52,18 @@ async def measure(seats: Sequence[tuple[str, Seat]], plan: Plan, told: Told) -> 
     Within a round the loads go up, and at each load the seats take turns; every second round goes through them
     backwards, so that none always follows the same one.
     """
-    measured = [Measured(name, seat, {clients: [] for clients in plan.clients}) for name, seat in seats]
-    next_place = dict.fromkeys(range(len(measured)), 0)
-    for number, one in enumerate(measured):
-        warm = await one.seat.press(0, max(plan.clients), plan.warm_up_s)
-        next_place[number] = len(warm.samples)
+    measured = []
+    for name, seat in seats:
+        warm = await seat.press(0, max(plan.clients), plan.warm_up_s)
+        measured.append(Measured(name, seat, {clients: [] for clients in plan.clients}, len(warm.samples)))
     for turn in range(plan.rounds):
         for clients in plan.clients:
-            order = list(enumerate(measured))
-            for number, one in order[::-1] if turn % 2 else order:
+            for one in measured[::-1] if turn % 2 else measured:
                 told(f"round {turn + 1}/{plan.rounds}: {one.name}, {clients} at a time")
                 before = one.seat.usage()
-                load = await one.seat.press(next_place[number], clients, plan.seconds)
-                after = one.seat.usage()
                 # Whatever remembers the beginnings of prompts must not meet a turn again sooner than it has to.
-                next_place[number] += len(load.samples)
+                load = await one.seat.press(one.asked, clients, plan.seconds)
+                after = one.seat.usage()
                 one.rounds[clients].append(_round(load, before, after))
     return measured
 
@@ -87,6 +90,7 @@ def report_seat(measured: Measured, gold: Sequence[Example], reference: Mapping[
         way=measured.seat.way,
         start_ms=measured.seat.start_s * 1e3,
         resident_mb=max(one.resident_bytes for one in everything) / 1e6,
+        passes=measured.asked / len(gold),
         points=[point_of(clients, rounds, gold, reference, exact=exact) for clients, rounds in measured.rounds.items()],
     )
 

@@ -49,6 +49,7 @@ class SeatReport(Frozen):
     way: Way
     start_ms: float = Field(description="From the start of its process to ready.")
     resident_mb: float = Field(description="The largest resident memory at the end of a round, all its processes.")
+    passes: float = Field(description="Turns that it was asked, warm-up counted, over the number of turns.")
     points: list[Point]
 
     @property
@@ -152,6 +153,11 @@ class Growth(Frozen):
     def size_factor(self) -> float:
         """How often the largest size holds the smallest."""
         return self.sizes[-1] / self.sizes[0]
+
+    @property
+    def is_linear_at_most(self) -> bool:
+        """Whether the cost grew by no larger a factor than the size."""
+        return self.factor <= self.size_factor
 
 
 class BenchReport(Frozen):

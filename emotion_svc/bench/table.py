@@ -43,12 +43,12 @@ def _lines(report: BenchReport) -> Iterator[str]:
         )
     if report.growth:
         yield ""
-        yield "| what grows | from → to | cost from → to | factor of size | factor of cost |"
-        yield "|---|---|---|---|---|"
+        yield "| what grows | from → to | cost from → to | factor of size | of cost | no worse than linear | how |"
+        yield "|---|---|---|---|---|---|---|"
         for g in report.growth:
             yield (
                 f"| {g.what} | {g.sizes[0]:g} → {g.sizes[-1]:g} | {g.cost[0]:.3g} → {g.cost[-1]:.3g} {g.unit} "
-                f"| {g.size_factor:.1f} | {g.factor:.1f} |"
+                f"| {g.size_factor:.1f} | {g.factor:.1f} | {'yes' if g.is_linear_at_most else 'no'} | {g.note} |"
             )
 
 
@@ -63,11 +63,13 @@ def _load_table(report: BenchReport) -> Iterator[str]:
         for point in seat.points:
             yield _load_row(seat, point)
     yield ""
-    yield "| subject | start to ready, s | resident, MB | overhead at 1 client, ms |"
-    yield "|---|---|---|---|"
+    yield "| subject | start to ready, s | resident, MB | overhead at 1 client, ms | passes over the turns |"
+    yield "|---|---|---|---|---|"
     for seat in report.seats:
         alone = next((p.overhead_ms for p in seat.points if p.clients == 1), None)
-        yield f"| {seat.title} | {seat.start_ms / 1e3:.2f} | {seat.resident_mb:.0f} | {_ms(alone)} |"
+        yield (
+            f"| {seat.title} | {seat.start_ms / 1e3:.2f} | {seat.resident_mb:.0f} | {_ms(alone)} | {seat.passes:.1f} |"
+        )
 
 
 def _load_row(seat: SeatReport, p: Point) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from emotion_svc.bench.load import Load
-from emotion_svc.bench.measure import Plan, Round, measure, point_of
+from emotion_svc.bench.measure import Plan, Round, measure, point_of, report_seat
 from emotion_svc.bench.results import Point
 from emotion_svc.bench.seats import Usage
 from emotion_svc.bench.subjects import Way
@@ -55,6 +55,12 @@ async def test_a_seat_goes_on_in_the_order_of_turns_where_it_stopped() -> None:
     calls: list[tuple[str, int, int]] = []
     await measure([("a", FakeSeat("a", calls))], Plan([2], rounds=2, seconds=1, warm_up_s=1), told=lambda _: None)
     assert [first for _, first, _ in calls] == [0, 2, 4]
+
+
+async def test_the_report_says_how_often_each_turn_came() -> None:
+    plan = Plan([2], rounds=2, seconds=1, warm_up_s=1)
+    [measured] = await measure([("a", FakeSeat("a", []))], plan, told=lambda _: None)
+    assert report_seat(measured, [gold()] * 5, {}).passes == pytest.approx(6 / 5)  # two in each, warm-up counted
 
 
 def test_latencies_of_all_rounds_count_together_and_each_round_keeps_its_own_median() -> None:
