@@ -14,15 +14,16 @@ def plot_report(report: BenchReport, directory: Path) -> list[Path]:
     matplotlib.rcParams["svg.hashsalt"] = "emotion_svc"  # the same report gives the same file
     drawn = []
     if report.seats:
-        drawn += _save(_latency_against_load(report), directory / "latency")
+        drawn += _save(latency_against_load(report), directory / "latency")
         drawn += _save(_against_the_floor(report), directory / "floor")
     if report.growth:
         drawn += _save(_growth(report), directory / "growth")
     return drawn
 
 
-def _latency_against_load(report: BenchReport) -> Any:
-    from matplotlib import pyplot
+def latency_against_load(report: BenchReport) -> Any:
+    """The figure of latencies over clients, both on logarithmic scales with plain numbers."""
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for seat in report.seats:
@@ -31,7 +32,10 @@ def _latency_against_load(report: BenchReport) -> Any:
         axes.plot(clients, [point.latency_ms.p99 for point in seat.points], linestyle=":", color=line.get_color())
     axes.set(xscale="log", yscale="log", xlabel="clients", ylabel="ms for one answer: p50, dotted p99")
     axes.set_xticks(report.conditions.clients, [str(count) for count in report.conditions.clients])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure
