@@ -53,6 +53,11 @@ class Outcome(Frozen):
         sides = (self.anchor_figures, self.variant_figures)
         return sides if self.anchor_is_faster else (sides[1], sides[0])
 
+    @property
+    def is_like_for_like(self) -> bool:
+        """Whether both sides gave answers alone; what is saved against half an answer is no saving."""
+        return all(side is not None and side.valid == 1 for side in self.sides)
+
 
 class AnchorReport(Frozen):
     """An anchor: what it is, and its figures beside the other one."""

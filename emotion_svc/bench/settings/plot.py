@@ -35,6 +35,12 @@ def plot_study(study: Study, stem: Path) -> list[Path]:
     return files
 
 
+def label_of(outcome: Outcome) -> str:
+    """What stands beside a comparison; marked where a side's answers are not all valid."""
+    mark = "" if outcome.is_like_for_like else " (not all valid)"
+    return f"{outcome.setting}: {outcome.faster} / {outcome.other}{mark}"
+
+
 def _panel(panel: Any, outcomes: list[Outcome]) -> None:
     for place, outcome in enumerate(outcomes):
         assert outcome.saving is not None, "chosen by the caller"
@@ -43,8 +49,9 @@ def _panel(panel: Any, outcomes: list[Outcome]) -> None:
             panel.barh(place, high - low, left=low, height=0.7, color=_SAID)
         s = outcome.saving
         around = [[max(0.0, s.ms - s.low_ms)], [max(0.0, s.high_ms - s.ms)]]
-        panel.errorbar(s.ms, place, xerr=around, fmt="o", color="C0" if s.ms >= 0 else "C3", markersize=4, capsize=2)
-    labels = [f"{o.setting}: {o.faster} / {o.other}" for o in outcomes]
+        look = {"color": "C0" if s.ms >= 0 else "C3", "markersize": 4, "capsize": 2}
+        panel.errorbar(s.ms, place, xerr=around, fmt="o" if outcome.is_like_for_like else "x", **look)
+    labels = [label_of(outcome) for outcome in outcomes]
     panel.set_yticks(range(len(labels)), labels, fontsize="small")
     panel.set_ylim(len(labels) - 0.5, -0.5)
     panel.axvline(0, color="black", linewidth=0.8)

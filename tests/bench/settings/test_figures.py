@@ -7,6 +7,7 @@ import pytest
 from emotion_svc.bench.results import Machine
 from emotion_svc.bench.settings.asking import Reply
 from emotion_svc.bench.settings.figures import AnchorReport, Conditions, Outcome, Study, figures_of, saving_of
+from emotion_svc.bench.settings.plot import label_of
 from emotion_svc.bench.settings.table import to_markdown
 
 
@@ -82,6 +83,13 @@ def test_a_refusal_stands_in_the_table() -> None:
 def test_the_summary_has_the_medians_and_the_savings() -> None:
     summary = study(outcome(anchor_is_faster=True), refused()).summary
     assert summary == {"plain total_ms": 30.0, "plain: prefix caching, on against off": 10.0}
+
+
+@pytest.mark.parametrize(("valid", "mark"), [(True, ""), (False, " (not all valid)")])
+def test_a_comparison_with_a_side_that_is_not_all_valid_is_marked(valid: bool, mark: str) -> None:
+    other = figures_of([*replies(20, 30), *replies(40, valid=valid)], 50.0)
+    compared = outcome(anchor_is_faster=True).model_copy(update={"variant_figures": other})
+    assert label_of(compared) == f"prefix caching: on / off{mark}"
 
 
 def test_the_same_study_gives_the_same_picture(tmp_path: Path) -> None:
