@@ -48,7 +48,7 @@ def _best(run: Callable[[], object]) -> float:
     return best
 
 
-def product_of(kind: Kind, folder: Path, block: int = 64) -> Callable[[], object]:
+def product_of(kind: Kind, folder: Path, block: int = 64) -> Callable[[], list[npt.NDArray[np.generic]]]:
     """One product of two square matrices, the second a weight, by that operator; `folder` gets its graph.
 
     `block`: weights that share a scale in MatMulNBits.
@@ -80,7 +80,7 @@ def product_of(kind: Kind, folder: Path, block: int = 64) -> Callable[[], object
             x = rng.integers(0, 256, (_SIZE, _SIZE)).astype(np.uint8)
             into, out = TensorProto.UINT8, TensorProto.INT32
             if kind == "MatMulIntegerToFloat":  # a scale for x, and one for each column of the weight
-                weights += [np.float32([0.01]), np.full(_SIZE, 0.01, np.float32)]
+                weights += [np.full(1, 0.01, np.float32), np.full(_SIZE, 0.01, np.float32)]
                 attributes, out = {"domain": "com.microsoft"}, TensorProto.FLOAT
     names = [f"weight{place}" for place in range(len(weights))]
     graph = helper.make_graph(
@@ -94,4 +94,4 @@ def product_of(kind: Kind, folder: Path, block: int = 64) -> Callable[[], object
     path = folder / f"{kind}.onnx"
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
     session = open_session(path)
-    return lambda: session.run(None, {"x": x})
+    return lambda: list(session.run(None, {"x": x}))

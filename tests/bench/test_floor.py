@@ -72,7 +72,7 @@ def test_the_shipped_weights_take_a_byte_each_and_few_for_scales() -> None:
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_product_of_the_peak_runs(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    [product] = product_of(kind, tmp_path)()  # type: ignore[misc]
+    [product] = product_of(kind, tmp_path)()
     assert product.shape == (512, 512)
 
 
