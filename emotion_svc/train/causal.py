@@ -11,9 +11,6 @@ from emotion_svc.engines.checkpoint import Checkpoint
 from emotion_svc.errors import ModelError
 from emotion_svc.train.config import LoraConfig
 
-ADAPTER: Final = "adapter"
-"""Beside the model directory, not in it: transformers would take an adapter inside for the model."""
-
 _COMPANIONS: Final = (
     "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*",
     "merges.txt", "*.jinja", "*.model",
@@ -54,20 +51,15 @@ def with_adapters(model: Any, config: LoraConfig, name: str) -> Any:
     return adapted
 
 
-def write_model(model: Any, checkpoint: Checkpoint, out: Path) -> Path:
-    """Writes `out/model`, which any runtime of the checkpoint loads, and `out/adapter` where there are adapters.
+def write_model(model: Any, checkpoint: Checkpoint, directory: Path, adapter: Path) -> None:
+    """Writes a model that any runtime of the checkpoint loads, and to `adapter` the adapters where there are some.
 
     Weights get the checkpoint's own dtype. Everything else of the directory is the checkpoint's, unchanged: only
     the name is written into config.json, so that the prompt of the training is the one that is served.
-
-    Returns:
-        The model directory.
     """
-    directory = out / "model"
-    shutil.rmtree(directory, ignore_errors=True)
     if hasattr(model, "peft_config"):
-        model.save_pretrained(out / ADAPTER, save_embedding_layers=False)
-        (out / ADAPTER / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
+        model.save_pretrained(adapter, save_embedding_layers=False)
+        (adapter / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
         model = model.merge_and_unload()
     dtype = "float32" if checkpoint.dtype == "auto" else checkpoint.dtype
     model.to(getattr(torch, dtype)).save_pretrained(directory)
@@ -77,4 +69,3 @@ def write_model(model: Any, checkpoint: Checkpoint, out: Path) -> Path:
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"_name_or_path": checkpoint.name, "dtype": dtype}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    return directory

@@ -5,10 +5,11 @@ will ask for (`choices.py`).
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from emotion_svc.train.loop import LOG_FILE, STATE_FILE, Loop, schedule, shares_
 from emotion_svc.train.pipeline import Epochs, Lines
 from emotion_svc.train.reader import Reader
 from emotion_svc.train.samples import Sample
+
+ADAPTER: Final = "adapter"
+"""Beside the model directory, not in it: transformers would take an adapter inside for the model."""
 
 
 class Finetuner(Loop[ChoiceBatch]):
@@ -123,7 +127,7 @@ class FinetuneRun:
         prompts: directory of the prompt files; the package's own by default.
 
     Raises:
-        ModelError: there is no such checkpoint, or the answer language cannot do with it.
+        ModelError: there is no such checkpoint, the answer language cannot do with it, or it lies in `out`.
         PromptError: no prompt is for it.
     """
 
@@ -138,6 +142,8 @@ class FinetuneRun:
         prompts: Path | None = None,
     ) -> None:
         self.checkpoint = load_checkpoint(init, prompts=prompts)
+        if self.checkpoint.directory.resolve().is_relative_to(out.resolve()):
+            raise ModelError(f"'{init}' lies in the run's directory '{out}', which is written to; give another --out")
         self._config, self._lines, self._dev, self._out, self._prompts = config, lines, dev, out, prompts
         settings = out / "config.json"
         begun = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest, "lines": lines.digest}
@@ -165,12 +171,21 @@ class FinetuneRun:
     def write(self, model: Any, fitted_on: str) -> list[Verdict]:
         """Writes `model/`, calibrated on the held-out turns; returns the verdicts of what was written on them.
 
-        The network is used up: adapters are merged into it, and it is rounded to the checkpoint's dtype.
+        The network is used up: adapters are merged into it, and it is rounded to the checkpoint's dtype. What `model/`
+        held before is replaced when the new files are whole.
         """
         device = next(model.parameters()).device
-        directory = write_model(model, self.checkpoint, self._out)
-        finished = load_checkpoint(str(directory), prompts=self._prompts)
+        new, directory = self._out / "model.new", self._out / "model"
+        shutil.rmtree(new, ignore_errors=True)
+        write_model(model, self.checkpoint, new, self._out / ADAPTER)
+        verdicts = self._calibrate(new, device, fitted_on)
+        shutil.rmtree(directory, ignore_errors=True)
+        new.replace(directory)
+        return verdicts
+
+    def _calibrate(self, directory: Path, device: torch.device, fitted_on: str) -> list[Verdict]:
         # What is written is what is calibrated and scored, so it is read back.
+        finished = load_checkpoint(str(directory), prompts=self._prompts)
         reader = Reader(load_causal(finished, _dtype(finished)).to(device).eval(), finished, nullcontext())
         if not self._dev:
             return []

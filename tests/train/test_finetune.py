@@ -257,6 +257,37 @@ def test_a_directory_that_is_no_causal_model_is_refused(base: Path, tmp_path: Pa
         run(other, tmp_path / "out").train(CPU, progress=False)
 
 
+def test_a_base_inside_of_the_runs_own_directory_is_refused_and_stays(base: Path, tmp_path: Path) -> None:
+    finished = Path(shutil.copytree(base, tmp_path / "run" / "model"))
+    before = {file.name: file.read_bytes() for file in finished.iterdir()}
+    run(finished, tmp_path / "next")
+    for out in (tmp_path / "run", finished, tmp_path / "elsewhere" / ".." / "run"):
+        with pytest.raises(ModelError, match="lies in the run's directory .* give another --out"):
+            run(finished, out)
+    assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_an_old_model_stays_until_the_new_one_is_whole(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old.safetensors").touch()
+    whole = run(base, tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(Reader, "fit", _interrupted)
+        whole.write(load_causal(whole.checkpoint), "the training turns")
+    assert [file.name for file in (tmp_path / "model").iterdir()] == ["old.safetensors"]
+    whole.write(load_causal(whole.checkpoint), "the training turns")
+    assert {"config.json", "calibration.json", WEIGHTS_FILE} <= {file.name for file in (tmp_path / "model").iterdir()}
+    assert not (tmp_path / "model" / "old.safetensors").exists()
+    assert not (tmp_path / "model.new").exists()
+
+
+def _interrupted(*_: Any) -> None:
+    raise InterruptedError
+
+
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
