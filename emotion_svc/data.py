@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,30 +13,59 @@ Row = TypeVar("Row", bound=BaseModel)
 
 
 class DataError(SetupError):
-    """A data file is missing or a line of it is wrong; the message names file and line."""
+    """A data file cannot be read, or a line of it is wrong; the message names file and line."""
 
     kind = "data"
+
+
+class Numbered(NamedTuple, Generic[Row]):
+    """A line of a file: its number, from 1, and what it holds."""
+
+    number: int
+    row: Row
+
+
+def read_numbered(path: Path, kind: type[Row]) -> list[Numbered[Row]]:
+    """All lines of one file as `kind`, with their numbers. Empty lines are passed over.
+
+    Raises:
+        DataError: the file is missing or cannot be read, or a line is no JSON or does not fit `kind`.
+    """
+    rows = []
+    # A line ends with \n alone: JSON may hold U+2028, U+2029 and U+0085, at which `splitlines` would cut.
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(Numbered(number, kind.model_validate_json(line)))
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "line"
+            raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"'{path}' does not exist") from error
+    except IsADirectoryError as error:
+        raise DataError(f"'{path}' is a directory; give the files in it (*.jsonl)") from error
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read ({error.strerror}); check its rights") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: is not in UTF-8; save the file as UTF-8") from error
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """All lines of one file as `kind`.
 
     Raises:
-        DataError: the file is missing, or a line is no JSON or does not fit `kind`.
+        DataError: as `read_numbered`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"'{path}' does not exist") from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(kind.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "line"
-            raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
-    return rows
+    return [line.row for line in read_numbered(path, kind)]
 
 
 def read_examples(paths: Iterable[Path]) -> list[Example]:

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from emotion_svc.data import DataError, read_examples, read_responses, read_rows
-from emotion_svc.schema import Example, Slice
+from emotion_svc.schema import Example, ResponseExample, Slice
 from emotion_svc.taxonomy import FAMILIES
 from emotion_svc.train.check import near_duplicates, read
 from tests.paths import EVAL_DATA, TRAIN_DATA
@@ -58,6 +58,38 @@ def test_an_id_must_not_occur_twice(tmp_path: Path) -> None:
         read_examples([path])
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
+def test_a_file_that_cannot_be_read_is_named_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl' does not exist"):
         read_rows(tmp_path / "none.jsonl", Example)
+    with pytest.raises(DataError, match="is a directory; give the files in it"):
+        read_rows(tmp_path, Example)
+    looped = tmp_path / "looped.jsonl"
+    looped.symlink_to(looped)  # a file without rights would be open to root
+    with pytest.raises(DataError, match=r"looped\.jsonl' cannot be read"):
+        read_rows(looped, Example)
+
+
+def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "old.jsonl"
+    path.write_bytes(b'{"response": "ok", "emotion": "sad"}\n{"response": "voil\xe0", "emotion": "sad"}\n')
+    with pytest.raises(DataError, match=r"old\.jsonl:2: is not in UTF-8; save the file as UTF-8"):
+        read_rows(path, ResponseExample)
+
+
+def test_a_mark_at_the_beginning_windows_line_ends_and_empty_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "windows.jsonl"
+    lines = ['{"response": "Hay quá!", "emotion": "happy"}', "", '{"response": "Ôi!", "emotion": "nobody"}', " "]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines[:2]).encode())
+    assert [row.response for row in read_rows(path, ResponseExample)] == ["Hay quá!"]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    with pytest.raises(DataError, match=r"windows\.jsonl:3: emotion"):
+        read_rows(path, ResponseExample)
+    with pytest.raises(DataError, match=r"windows\.jsonl:3: emotion"):
+        read([], [path])
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_separator_of_unicode_inside_a_text_ends_no_line(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "separated.jsonl"
+    path.write_text(f'{{"response": "Hay{separator}quá!", "emotion": "happy"}}\n', encoding="utf-8")
+    assert [row.response for row in read_rows(path, ResponseExample)] == ["Hay quá!"]

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
-from emotion_svc.data import read_rows
+from emotion_svc.data import read_numbered
 from emotion_svc.errors import SetupError
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
@@ -34,12 +34,12 @@ def read(turns: Iterable[Path], responses: Iterable[Path]) -> list[Line]:
     lines = [
         Line(f"{path}:{number}", row.response, row.emotion)
         for path in turns
-        for number, row in enumerate(read_rows(path, Example), 1)
+        for number, row in read_numbered(path, Example)
     ]
     return lines + [
         Line(f"{path}:{number}", row.response, row.emotion)
         for path in responses
-        for number, row in enumerate(read_rows(path, ResponseExample), 1)
+        for number, row in read_numbered(path, ResponseExample)
     ]
 
 
