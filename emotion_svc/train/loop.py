@@ -36,6 +36,7 @@ class Loop(ABC, Generic[BatchT]):
     def __init__(self, epochs: int, out: Path, device: torch.device) -> None:
         self._epochs, self._out, self.device = epochs, out, device
         self._step = self._epoch = self._step_in_epoch = 0
+        self._losses = 0.0  # of this epoch, summed
 
     @abstractmethod
     def _steps_per_epoch(self) -> int:
@@ -70,6 +71,7 @@ class Loop(ABC, Generic[BatchT]):
         state = self._state() | {
             "torch_rng": torch.get_rng_state(),
             "place": (self._step, self._epoch, self._step_in_epoch),
+            "losses": self._losses,
         }
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
@@ -77,8 +79,13 @@ class Loop(ABC, Generic[BatchT]):
         self._state_file.with_suffix(".new").replace(self._state_file)
 
     def resume(self) -> bool:
-        """Goes on where the run in this directory stopped; False where there is nothing to resume."""
+        """Goes on where the run in this directory stopped; False where there is nothing to resume.
+
+        The log keeps the epochs that the state has done: a row is written just before its state.
+        """
+        log = self._out / LOG_FILE
         if not self._state_file.exists():
+            log.unlink(missing_ok=True)
             return False
         state = torch.load(self._state_file, weights_only=True, map_location="cpu")
         self._restore(state)
@@ -86,6 +93,9 @@ class Loop(ABC, Generic[BatchT]):
         if self.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self._step, self._epoch, self._step_in_epoch = state["place"]
+        self._losses = state["losses"]
+        rows = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+        log.write_text("".join(rows[: self._epoch]), encoding="utf-8")
         return True
 
     def run(self, *, progress: bool = True) -> None:
@@ -95,26 +105,28 @@ class Loop(ABC, Generic[BatchT]):
         saved = time.monotonic()
         try:
             while self._epoch < self._epochs:
-                started, losses = time.monotonic(), []
+                started = time.monotonic()
                 for place, batch in enumerate(self._batches(self._epoch)):
                     if place < self._step_in_epoch:
                         continue
-                    losses.append(self._train_step(batch, min(1.0, self._step / total)))
+                    self._losses += self._train_step(batch, min(1.0, self._step / total))
                     self._step += 1
                     self._step_in_epoch = place + 1
                     bar.update()
                     if time.monotonic() - saved > _SAVE_EVERY_S:
                         self.save()
                         saved = time.monotonic()
-                self._epoch, self._step_in_epoch = self._epoch + 1, 0
-                self._log(float(np.mean(losses)) if losses else float("nan"), time.monotonic() - started)
+                # Stopped in the scoring, an epoch is not done: it is scored, logged and saved when the run goes on.
+                self._log(time.monotonic() - started)
+                self._epoch, self._step_in_epoch, self._losses = self._epoch + 1, 0, 0.0
                 self.save()
         except KeyboardInterrupt:
             self.save()
             raise
 
-    def _log(self, loss: float, seconds: float) -> None:
-        row = {"epoch": self._epoch, "step": self._step, "loss": round(loss, 4), "seconds": round(seconds, 1)}
+    def _log(self, seconds: float) -> None:
+        loss = self._losses / self._step_in_epoch
+        row = {"epoch": self._epoch + 1, "step": self._step, "loss": round(loss, 4), "seconds": round(seconds, 1)}
         row |= {name: round(score, 4) for name, score in self._dev_scores().items()}
         with (self._out / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -26,6 +26,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Decoder]:
     return out, model
 
 
+def log(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_it_learns_what_the_lines_teach(finished: tuple[Path, Decoder]) -> None:
     out, _ = finished
     model = EmbeddedModel(out / "model")
@@ -38,7 +42,7 @@ def test_it_learns_what_the_lines_teach(finished: tuple[Path, Decoder]) -> None:
 
 
 def test_the_log_has_a_line_for_each_epoch_with_dev_scores(finished: tuple[Path, Decoder]) -> None:
-    rows = [json.loads(line) for line in (finished[0] / "log.jsonl").read_text().splitlines()]
+    rows = log(finished[0])
     assert [row["epoch"] for row in rows] == list(range(1, CONFIG.optim.epochs + 1))
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert {"dev_emotion", "dev_learn_score"} <= rows[-1].keys()
@@ -92,10 +96,48 @@ def test_a_stopped_run_ends_with_the_weights_of_an_uninterrupted_one(
         run(tmp_path).train(progress=False)
     monkeypatch.undo()
     resumed = run(tmp_path).train(progress=False)
-    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    epochs = [row["epoch"] for row in log(tmp_path)]
     assert epochs == list(range(1, CONFIG.optim.epochs + 1))  # it went on, and did not begin anew
     for name, weight in finished[1].state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, msg=f"{name} differs after resuming")
+
+
+def test_a_run_stopped_while_its_only_epoch_is_scored_logs_that_epoch_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Trainer) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    once = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"epochs": 1})})
+    run(tmp_path / "whole", once).train(progress=False)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "_dev_scores", stop)
+        run(tmp_path / "stopped", once).train(progress=False)
+    assert not (tmp_path / "stopped" / "log.jsonl").exists()
+    run(tmp_path / "stopped", once).train(progress=False)
+    [whole], [resumed] = ([row | {"seconds": 0.0} for row in log(tmp_path / name)] for name in ("whole", "stopped"))
+    assert resumed == whole
+
+
+def test_a_run_killed_between_a_row_of_the_log_and_its_state_logs_that_epoch_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"epochs": 2})})
+    save, saves = Trainer.save, 0
+
+    def die_at_the_second(self: Trainer) -> None:
+        nonlocal saves
+        saves += 1
+        if saves == 2:
+            raise SystemExit
+        save(self)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Trainer, "save", die_at_the_second)
+        run(tmp_path, twice).train(progress=False)
+    assert len(log(tmp_path)) == 2
+    run(tmp_path, twice).train(progress=False)
+    assert [row["epoch"] for row in log(tmp_path)] == [1, 2]
 
 
 def test_another_configuration_begins_anew(tmp_path: Path) -> None:
@@ -103,7 +145,7 @@ def test_another_configuration_begins_anew(tmp_path: Path) -> None:
     run(tmp_path, once).train(progress=False)
     other = once.model_copy(update={"seed": 4})
     run(tmp_path, other).train(progress=False)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rows = log(tmp_path)
     assert [row["epoch"] for row in rows] == [1]
     assert rows[0]["step"] == 11
 
