@@ -39,6 +39,9 @@ def train(
     ] = None,
     lora: Annotated[bool, typer.Option("--lora", help="With --init: train low-rank adapters alone.")] = False,
     device: Annotated[DeviceName, typer.Option(help="Where to train.")] = DeviceName.AUTO,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Drop another run in the directory though it is not finished.")
+    ] = False,
 ) -> None:
     """Train the model from the written lines; run it again to go on with a stopped run."""
     if lora and init is None:
@@ -49,12 +52,12 @@ def train(
     try:
         with told_in_one_line("emotion-svc train"):
             if init is None:
-                _train(_settings(path, TrainConfig, epochs), root, data or [], out, device)
+                _train(_settings(path, TrainConfig, epochs), root, data or [], out, device, anew=anew)
             else:
                 settings = _settings(path, FinetuneConfig, epochs)
                 if lora and settings.lora is None:
                     settings = settings.model_copy(update={"lora": LoraConfig()})
-                _finetune(init, settings, root, data or [], out, device)
+                _finetune(init, settings, root, data or [], out, device, anew=anew)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from {out}", err=True)
         raise typer.Exit(130) from None
@@ -67,7 +70,7 @@ def _settings(path: Path, kind: type[Config], epochs: int | None) -> Config:
     return settings.model_copy(update={"optim": settings.optim.model_copy(update={"epochs": epochs})})
 
 
-def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, device: DeviceName) -> None:
+def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, device: DeviceName, *, anew: bool) -> None:
     _need("train", "torch", "sklearn", "scipy", "matplotlib", "onnx")
     from emotion_svc.train.card import own_files, write_card
     from emotion_svc.train.loop import LOG_FILE, find_device
@@ -78,7 +81,7 @@ def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, devi
     lines, own = read_lines(root, settings.data, extra), own_files(extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
-    run = Run(settings, lines, dev, out)
+    run = Run(settings, lines, dev, out, anew=anew)
     model = run.train(on, progress=sys.stderr.isatty())
     calibration = run.write(model, settings.data.dev)
     write_card(out / "model", dev, settings.data, lines, own)
@@ -87,7 +90,7 @@ def _train(settings: TrainConfig, root: Path, extra: list[Path], out: Path, devi
 
 
 def _finetune(
-    init: str, settings: FinetuneConfig, root: Path, extra: list[Path], out: Path, device: DeviceName
+    init: str, settings: FinetuneConfig, root: Path, extra: list[Path], out: Path, device: DeviceName, *, anew: bool
 ) -> None:
     _need("finetune", "torch", "sklearn", "scipy", "matplotlib", "transformers", *(["peft"] if settings.lora else []))
     from emotion_svc.train.card import own_files, write_finetuned_card
@@ -100,7 +103,7 @@ def _finetune(
     lines, own = read_lines(root, settings.data, extra), own_files(extra)
     dev: list[Example] = read_examples([root / settings.data.dev])
     typer.echo(f"{len(lines.turns)} turns, {len(lines.responses)} responses, {len(dev)} held-out turns", err=True)
-    run = FinetuneRun(init, settings, lines, dev, out)
+    run = FinetuneRun(init, settings, lines, dev, out, anew=anew)
     verdicts = run.write(run.train(on, progress=sys.stderr.isatty()), settings.data.dev)
     if verdicts:
         write_finetuned_card(out / "model", run.checkpoint.name, settings, dev, verdicts, lines, own)

@@ -4,7 +4,6 @@ The messages are those that `engines/vllm.py` will send, token for token; what i
 will ask for (`choices.py`).
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,13 +14,15 @@ import numpy as np
 import torch
 
 from emotion_svc.engines.checkpoint import Checkpoint, load_checkpoint
+from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import CALIBRATION_FILE, Calibration, Temperatures
 from emotion_svc.schema import Example, Turn, Verdict
 from emotion_svc.train.batches import like_lengths
+from emotion_svc.train.begin import enter, sign
 from emotion_svc.train.causal import load_causal, with_adapters, write_model
 from emotion_svc.train.choices import ChoiceBatch, ChoiceBatcher, choice_loss
 from emotion_svc.train.config import FinetuneConfig
-from emotion_svc.train.loop import LOG_FILE, STATE_FILE, Loop, schedule, shares_right
+from emotion_svc.train.loop import Loop, schedule, shares_right
 from emotion_svc.train.pipeline import Epochs, Lines
 from emotion_svc.train.reader import Reader
 from emotion_svc.train.samples import Sample
@@ -124,10 +125,12 @@ class FinetuneRun:
         lines: what is trained on.
         dev: held-out turns for the log and the calibration.
         out: the run's directory.
+        anew: another run in `out` may be dropped before it is finished.
         prompts: directory of the prompt files; the package's own by default.
 
     Raises:
         ModelError: there is no such checkpoint, the answer language cannot do with it, or it lies in `out`.
+        SetupError: another run in `out` is not finished.
         PromptError: no prompt is for it.
     """
 
@@ -139,22 +142,17 @@ class FinetuneRun:
         dev: Sequence[Example],
         out: Path,
         *,
+        anew: bool = False,
         prompts: Path | None = None,
     ) -> None:
         self.checkpoint = load_checkpoint(init, prompts=prompts)
         if self.checkpoint.directory.resolve().is_relative_to(out.resolve()):
             raise ModelError(f"'{init}' lies in the run's directory '{out}', which is written to; give another --out")
         self._config, self._lines, self._dev, self._out, self._prompts = config, lines, dev, out, prompts
-        settings = out / "config.json"
-        begun = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest, "lines": lines.digest}
-        begun |= config.model_dump()
-        same = json.dumps(begun, indent=2)
-        if settings.exists() and settings.read_text("utf-8") == same:
-            return
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (STATE_FILE, LOG_FILE):
-            (out / name).unlink(missing_ok=True)
-        settings.write_text(same, encoding="utf-8")
+        name = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest, "lines": lines.digest}
+        name |= config.model_dump()
+        if not enter(out, name, anew=anew):
+            sign(out, name)
 
     def train(self, device: torch.device, *, progress: bool = True) -> Any:
         """Trains, or goes on with a stopped run; returns the network."""

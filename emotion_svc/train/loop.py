@@ -98,10 +98,13 @@ class Loop(ABC, Generic[BatchT]):
         log.write_text("".join(rows[: self._epoch]), encoding="utf-8")
         return True
 
-    def run(self, *, progress: bool = True) -> None:
-        """Trains to the end of the last epoch, or raises KeyboardInterrupt after saving."""
+    def run(self, *, progress: bool = True, what: str = "training") -> None:
+        """Trains to the end of the last epoch, or raises KeyboardInterrupt after saving.
+
+        `what` stands before the bar, whose time left is that of these epochs alone.
+        """
         total = self._steps_per_epoch() * self._epochs
-        bar = tqdm(total=total, initial=self._step, disable=not progress, unit="step")
+        bar = tqdm(total=total, initial=self._step, disable=not progress, unit="step", desc=what)
         saved = time.monotonic()
         try:
             while self._epoch < self._epochs:

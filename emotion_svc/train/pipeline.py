@@ -1,6 +1,5 @@
 """From the lines of `train_data/` to a model directory, step by step."""
 
-import json
 import random
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -20,16 +19,17 @@ from emotion_svc.decoding.tokens import TurnTokenizer
 from emotion_svc.decoding.wording import WORDING_FILE
 from emotion_svc.errors import SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, ONNX_FILE, Calibration
-from emotion_svc.prompt import prompt_for
+from emotion_svc.prompt import Prompt, prompt_for
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.train.batches import Batcher, label_target
+from emotion_svc.train.begin import PRETRAINED, enter, sign
 from emotion_svc.train.calibrate import calibrate
 from emotion_svc.train.checkpoint import write_checkpoint
 from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.export import export_onnx
 from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
-from emotion_svc.train.loop import LOG_FILE, STATE_FILE
+from emotion_svc.train.loop import STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
 from emotion_svc.train.pretrainer import Pretrainer
 from emotion_svc.train.ranges import input_ranges
@@ -38,9 +38,6 @@ from emotion_svc.train.teacher import NgramTeacher
 from emotion_svc.train.tokenizer import EOS, token_id, train_tokenizer
 from emotion_svc.train.trainer import Trainer
 from emotion_svc.train.wording import Voters
-
-PRETRAINED: Final = "pretrained"
-"""Where in a run's directory its pretraining is."""
 
 _RANGED: Final = 400
 """The lines from which the ranges of the products' inputs are read (`ranges.input_ranges`)."""
@@ -95,28 +92,32 @@ class Run:
         lines: what is trained on; the same holds for them.
         dev: held-out turns for the log and the calibration.
         out: the run's directory.
+        anew: another run in `out` may be dropped before it is finished.
+
+    Raises:
+        SetupError: another run in `out` is not finished.
+        PromptError: no prompt is for the model.
     """
 
-    def __init__(self, config: TrainConfig, lines: Lines, dev: Sequence[Example], out: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, lines: Lines, dev: Sequence[Example], out: Path, *, anew: bool = False
+    ) -> None:
         self.config, self._lines, self._dev, self._out = config, lines, list(dev), out
         torch.manual_seed(config.seed)
-        self.tokenizer: Tokenizer = self._begin()
+        prompt = prompt_for(config.model.name)
+        self.tokenizer: Tokenizer = self._begin(prompt, anew=anew)
         index = AnswerIndex(vocabulary_of(self.tokenizer), token_id(self.tokenizer, EOS))
         self.slots: Slots = find_slots(self.tokenizer, index)
-        self._tokens = TurnTokenizer(out / "tokenizer.json", prompt_for(config.model.name))
+        self._tokens = TurnTokenizer(out / "tokenizer.json", prompt)
         self.batcher = Batcher(self._tokens, self.slots, self._voters.opinion, label_noise=config.optim.label_noise)
 
-    def _begin(self) -> Tokenizer:
-        """Tokenizer and voters: of a stopped run of the same settings and lines, or new ones; the old state goes."""
-        settings, saved = self._out / "config.json", self._out / "tokenizer.json"
-        same = json.dumps({"lines": self._lines.digest} | self.config.model_dump(), indent=2)
-        if settings.exists() and settings.read_text("utf-8") == same:
+    def _begin(self, prompt: Prompt, *, anew: bool) -> Tokenizer:
+        """Tokenizer and voters: of a stopped run of the same settings, prompt and lines, or new ones."""
+        saved = self._out / "tokenizer.json"
+        name = {"lines": self._lines.digest, "prompt": prompt.digest} | self.config.model_dump()
+        if enter(self._out, name, anew=anew):
             self._voters = Voters.load(self._out)
             return Tokenizer.from_file(str(saved))
-        self._out.mkdir(parents=True, exist_ok=True)
-        for name in (STATE_FILE, LOG_FILE):
-            (self._out / name).unlink(missing_ok=True)
-            (self._out / PRETRAINED / name).unlink(missing_ok=True)
         tokenizer = train_tokenizer(texts_of(self._lines), self.config.model.vocab)
         tokenizer.save(str(saved))
         (self._out / WORDBOOK_FILE).unlink(missing_ok=True)
@@ -124,7 +125,7 @@ class Run:
             wordbook_of(self._lines.knowledge).save(self._out)
         self._voters = Voters(self._lines.turns, self._lines.responses)
         self._voters.save(self._out)
-        settings.write_text(same, encoding="utf-8")
+        sign(self._out, name)
         return tokenizer
 
     def train(self, device: torch.device | None = None, *, progress: bool = True) -> Decoder:
@@ -147,7 +148,7 @@ class Run:
             model, self.batcher, self.slots, Epochs(self._lines, self.config), self._dev, self.config, self._out, on
         )
         trainer.resume()
-        trainer.run(progress=progress)
+        trainer.run(progress=progress, what="labels")
         return trainer.average.cpu()
 
     def _pretrained(self, model: Decoder, device: torch.device, *, progress: bool) -> Decoder:
@@ -162,7 +163,7 @@ class Run:
             device,
         )
         pretrainer.resume()
-        pretrainer.run(progress=progress)
+        pretrainer.run(progress=progress, what="pretraining")
         model.load_state_dict(pretrainer.average.state_dict())
         return model
 

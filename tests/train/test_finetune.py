@@ -262,7 +262,7 @@ def test_a_base_inside_of_the_runs_own_directory_is_refused_and_stays(base: Path
     before = {file.name: file.read_bytes() for file in finished.iterdir()}
     run(finished, tmp_path / "next")
     for out in (tmp_path / "run", finished, tmp_path / "elsewhere" / ".." / "run"):
-        with pytest.raises(ModelError, match="lies in the run's directory .* give another --out"):
+        with pytest.raises(ModelError, match=r"lies in the run's directory .* give another --out"):
             run(finished, out)
     assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
     assert not (tmp_path / "run" / "config.json").exists()
@@ -274,9 +274,11 @@ def test_an_old_model_stays_until_the_new_one_is_whole(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old.safetensors").touch()
     whole = run(base, tmp_path)
-    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
-        patched.setattr(Reader, "fit", _interrupted)
-        whole.write(load_causal(whole.checkpoint), "the training turns")
+    monkeypatch.setattr(Reader, "fit", _interrupted)
+    model = load_causal(whole.checkpoint)
+    with pytest.raises(InterruptedError):
+        whole.write(model, "the training turns")
+    monkeypatch.undo()
     assert [file.name for file in (tmp_path / "model").iterdir()] == ["old.safetensors"]
     whole.write(load_causal(whole.checkpoint), "the training turns")
     assert {"config.json", "calibration.json", WEIGHTS_FILE} <= {file.name for file in (tmp_path / "model").iterdir()}

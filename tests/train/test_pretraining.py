@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from emotion_svc.train import pipeline
+from emotion_svc.train.begin import PRETRAINED
 from emotion_svc.train.config import PretrainConfig
 from emotion_svc.train.model import Decoder
-from emotion_svc.train.pipeline import PRETRAINED
 from emotion_svc.train.pretrainer import Pretrainer, Texts
 from emotion_svc.train.trainer import Trainer
 from tests.train.tiny import CONFIG, run
@@ -49,8 +49,8 @@ def test_it_learns_to_predict_lines_and_then_labels_from_there(whole: tuple[Path
 def test_labels_are_learnt_from_the_averaged_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[dict[str, torch.Tensor]] = []
 
-    def keep(self: Pretrainer, *, progress: bool = True) -> None:
-        one_run(self, progress=progress)
+    def keep(self: Pretrainer, *, progress: bool = True, what: str = "") -> None:
+        one_run(self, progress=progress, what=what)
         read.append({name: weight.clone() for name, weight in self.average.state_dict().items()})
 
     def begin(model: Decoder, *_: object) -> Trainer:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from emotion_svc.engines.embedded import EmbeddedModel
-from emotion_svc.errors import ModelError
+from emotion_svc.errors import ModelError, SetupError
 from emotion_svc.modeldir import CALIBRATION_FILE, UNCALIBRATED, load_calibration
+from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Turn
+from emotion_svc.train import pipeline
 from emotion_svc.train.export import export_onnx
 from emotion_svc.train.model import Decoder
 from emotion_svc.train.trainer import Trainer
@@ -110,9 +112,10 @@ def test_a_run_stopped_while_its_only_epoch_is_scored_logs_that_epoch_when_it_go
 
     once = CONFIG.model_copy(update={"optim": CONFIG.optim.model_copy(update={"epochs": 1})})
     run(tmp_path / "whole", once).train(progress=False)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Trainer, "_dev_scores", stop)
+    monkeypatch.setattr(Trainer, "_dev_scores", stop)
+    with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", once).train(progress=False)
+    monkeypatch.undo()
     assert not (tmp_path / "stopped" / "log.jsonl").exists()
     run(tmp_path / "stopped", once).train(progress=False)
     [whole], [resumed] = ([row | {"seconds": 0.0} for row in log(tmp_path / name)] for name in ("whole", "stopped"))
@@ -132,9 +135,10 @@ def test_a_run_killed_between_a_row_of_the_log_and_its_state_logs_that_epoch_onc
             raise SystemExit
         save(self)
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
-        patched.setattr(Trainer, "save", die_at_the_second)
+    monkeypatch.setattr(Trainer, "save", die_at_the_second)
+    with pytest.raises(SystemExit):
         run(tmp_path, twice).train(progress=False)
+    monkeypatch.undo()
     assert len(log(tmp_path)) == 2
     run(tmp_path, twice).train(progress=False)
     assert [row["epoch"] for row in log(tmp_path)] == [1, 2]
@@ -148,6 +152,33 @@ def test_another_configuration_begins_anew(tmp_path: Path) -> None:
     rows = log(tmp_path)
     assert [row["epoch"] for row in rows] == [1]
     assert rows[0]["step"] == 11
+
+
+def test_a_start_that_was_broken_off_leaves_nothing_that_another_run_takes_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise InterruptedError
+
+    run(tmp_path)
+    tokenizer = (tmp_path / "tokenizer.json").read_bytes()
+    smaller = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"vocab": 400})})
+    monkeypatch.setattr(pipeline, "Voters", broken)
+    with pytest.raises(InterruptedError):
+        run(tmp_path, smaller)
+    monkeypatch.undo()
+    assert (tmp_path / "tokenizer.json").read_bytes() != tokenizer
+    run(tmp_path)
+    assert (tmp_path / "tokenizer.json").read_bytes() == tokenizer
+
+
+def test_another_prompt_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path)
+    (tmp_path / "state.pt").touch()
+    other = prompt_for(CONFIG.model.name).model_copy(update={"system": "Which face?"})
+    monkeypatch.setattr(pipeline, "prompt_for", lambda _: other)
+    with pytest.raises(SetupError, match="differs in prompt and is not finished"):
+        run(tmp_path)
 
 
 def test_a_calibration_is_refused_with_another_file(finished: tuple[Path, Decoder], tmp_path: Path) -> None:
