@@ -28,6 +28,7 @@ from emotion_svc.train.checkpoint import write_checkpoint
 from emotion_svc.train.config import DataConfig, FinetuneConfig, TrainConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.export import export_onnx
+from emotion_svc.train.held_out import refuse_held_out
 from emotion_svc.train.lexicon import Knowledge, load_knowledge, wordbook_of
 from emotion_svc.train.loop import STATE_FILE
 from emotion_svc.train.model import Decoder, Shape
@@ -41,6 +42,9 @@ from emotion_svc.train.wording import Voters
 
 _RANGED: Final = 400
 """The lines from which the ranges of the products' inputs are read (`ranges.input_ranges`)."""
+
+GOLD: Final = "eval_data/*.jsonl"
+"""The project's held-out turns, none of which is trained on."""
 
 
 class Lines(NamedTuple):
@@ -60,13 +64,15 @@ def read_lines(root: Path, data: DataConfig, extra: Sequence[Path] = ()) -> Line
     """Reads the training files below `root`, and whole turns from the `extra` files.
 
     Raises:
-        DataError: a line is wrong.
+        DataError: a line is wrong, or a turn is one of those that are held out.
         SetupError: there are no turns at all.
     """
-    turns = read_examples([*sorted(root.glob(data.turns)), *extra])
+    files = [*sorted(root.glob(data.turns)), *extra]
+    turns = read_examples(files)
     responses = read_responses(sorted(root.glob(data.responses)))
     if not turns:
         raise SetupError(f"no training turns match '{root / data.turns}'; give files with --data")
+    refuse_held_out(files, [root / data.dev, *sorted(root.glob(GOLD))])
     knowledge = load_knowledge(root / data.knowledge) if data.knowledge and data.exercises else None
     return Lines(turns, responses, knowledge)
 

@@ -317,7 +317,8 @@ def test_one_command_makes_a_model_with_its_card(base: Path, tmp_path: Path) -> 
     (folder / "train_data" / "turns").mkdir(parents=True)
     turns = "".join(turn.model_dump_json() + "\n" for turn in lines().turns)
     (folder / "train_data" / "turns" / "mine.jsonl").write_text(turns, encoding="utf-8")
-    (folder / "dev.jsonl").write_text(turns, encoding="utf-8")
+    held_out = [turn.model_copy(update={"response": f"Pika nói: {turn.response}"}) for turn in lines().turns]
+    (folder / "dev.jsonl").write_text("".join(turn.model_dump_json() + "\n" for turn in held_out), encoding="utf-8")
     config = folder / "train_data" / "finetune.toml"
     config.write_text(
         'seed = 1\n[data]\ndev = "dev.jsonl"\njoined = 0\nexercises = 0\ncrops = 0\nteacher_share = 0\n'
