@@ -129,7 +129,8 @@ class FinetuneRun:
         prompts: directory of the prompt files; the package's own by default.
 
     Raises:
-        ModelError: there is no such checkpoint, the answer language cannot do with it, or it lies in `out`.
+        ModelError: there is no such checkpoint, the answer language cannot do with it, it lies in `out`, or it
+            is one that is trained from scratch here.
         SetupError: another run in `out` is not finished.
         PromptError: no prompt is for it.
     """
@@ -148,6 +149,11 @@ class FinetuneRun:
         self.checkpoint = load_checkpoint(init, prompts=prompts)
         if self.checkpoint.directory.resolve().is_relative_to(out.resolve()):
             raise ModelError(f"'{init}' lies in the run's directory '{out}', which is written to; give another --out")
+        if self.checkpoint.prompt.style == "completion":
+            raise ModelError(
+                f"'{init}' is a model of this project, which reads more than its checkpoint has (wordbook, voter): "
+                "train another from the lines and your own turns with: emotion-svc train --data FILE"
+            )
         self._config, self._lines, self._dev, self._out, self._prompts = config, lines, dev, out, prompts
         name = {"base": self.checkpoint.digest, "prompt": self.checkpoint.prompt.digest, "lines": lines.digest}
         name |= config.model_dump()

@@ -19,13 +19,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from emotion_svc.cli import main
 from emotion_svc.engines.checkpoint import Checkpoint, load_checkpoint
 from emotion_svc.errors import ModelError, SetupError
-from emotion_svc.modeldir import WEIGHTS_FILE, digest_of, load_calibration, model_name
+from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of, load_calibration, model_name
 from emotion_svc.schema import ALL_ANSWERS, Answer, Verdict
 from emotion_svc.taxonomy import FAMILY_OF, LABELS
 from emotion_svc.train.causal import load_causal
 from emotion_svc.train.choices import ChoiceBatcher, choice_loss, written
 from emotion_svc.train.config import DeviceName, FinetuneConfig, LoraConfig, load_config
-from emotion_svc.train.finetune import Finetuner
+from emotion_svc.train.finetune import Finetuner, FinetuneRun
 from emotion_svc.train.loop import find_device
 from emotion_svc.train.reader import Reader, Reading
 from emotion_svc.train.samples import Sample, from_turn, gold
@@ -266,6 +266,12 @@ def test_a_base_inside_of_the_runs_own_directory_is_refused_and_stays(base: Path
             run(finished, out)
     assert {file.name: file.read_bytes() for file in finished.iterdir()} == before
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_shipped_model_is_refused_as_a_base(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a model of this project.* emotion-svc train --data"):
+        FinetuneRun(str(SHIPPED), CONFIG, lines(), [], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_old_model_stays_until_the_new_one_is_whole(
