@@ -6,6 +6,8 @@ cross-validated n-gram model doubts most.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
+from math import ceil
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -49,19 +51,23 @@ def _grams(text: str, size: int = 4) -> set[str]:
 
 
 def near_duplicates(lines: Sequence[Line], near: float = NEAR) -> Iterator[tuple[Line, Line, float]]:
-    """Pairs of responses that are nearly the same, with their Jaccard similarity."""
+    """Pairs of nearly the same responses, with their Jaccard similarity: each line and the three nearest above it.
+
+    Of two sets whose similarity is at least `near`, each has a gram of the other among its own rarest
+    `size - ceil(near * size) + 1`, or they would share too few (Bayardo et al. 2007, doi:10.1145/1242572.1242591).
+    Only these are looked up; what they find is compared in full.
+    """
+    grams = [_grams(line.response) for line in lines]
+    held = Counter(gram for own in grams for gram in own)
     holders: defaultdict[str, list[int]] = defaultdict(list)
-    kept: list[set[str]] = []
-    for number, line in enumerate(lines):
-        grams = _grams(line.response)
-        shared = Counter(other for gram in grams for other in holders[gram])
-        for other, count in shared.most_common(3):
-            similarity = count / len(grams | kept[other])
-            if similarity >= near:
-                yield line, lines[other], similarity
-        for gram in grams:
+    for number, own in enumerate(grams):
+        rarest = sorted(own, key=lambda gram: (held[gram], gram))[: len(own) - ceil(near * len(own) - 1e-9) + 1]
+        others = {other for gram in rarest for other in holders[gram]}
+        alike = ((len(own & grams[other]) / len(own | grams[other]), -other) for other in others)
+        for similarity, other in nlargest(3, (pair for pair in alike if pair[0] >= near)):
+            yield lines[number], lines[-other], similarity
+        for gram in rarest:
             holders[gram].append(number)
-        kept.append(grams)
 
 
 def doubtful(lines: Sequence[Line], folds: int = 5, seed: int = 0) -> list[tuple[Line, Family, float]]:
