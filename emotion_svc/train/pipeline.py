@@ -65,15 +65,20 @@ def read_lines(root: Path, data: DataConfig, extra: Sequence[Path] = ()) -> Line
 
     Raises:
         DataError: a line is wrong, or a turn is one of those that are held out.
-        SetupError: there are no turns at all.
+        SetupError: there are no turns at all, or what the configuration names is not below `root`.
     """
+    where = f"'{root}', where its paths begin: the folder above the configuration's own"
+    knows = bool(data.knowledge and data.exercises)
+    for name in (data.dev, data.knowledge) if knows else (data.dev,):
+        if not (root / name).exists():
+            raise SetupError(f"the configuration names '{name}', which is not in {where}")
     files = [*sorted(root.glob(data.turns)), *extra]
     turns = read_examples(files)
     responses = read_responses(sorted(root.glob(data.responses)))
     if not turns:
-        raise SetupError(f"no training turns match '{root / data.turns}'; give files with --data")
+        raise SetupError(f"no training turns match '{data.turns}' in {where}; give files with --data")
     refuse_held_out(files, [root / data.dev, *sorted(root.glob(GOLD))])
-    knowledge = load_knowledge(root / data.knowledge) if data.knowledge and data.exercises else None
+    knowledge = load_knowledge(root / data.knowledge) if knows else None
     return Lines(turns, responses, knowledge)
 
 
