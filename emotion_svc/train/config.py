@@ -112,11 +112,15 @@ class FinetuneOptimConfig(_Section):
 
 
 class LoraConfig(_Section):
-    """Low-rank adapters on every linear layer but the output (Hu et al. 2021, arXiv:2106.09685)."""
+    """Low-rank adapters on every linear layer but the output (Hu et al. 2021, arXiv:2106.09685).
+
+    They begin at nothing and learn with `learning_rate` instead of that in `optim`, which is for all weights.
+    """
 
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: float = 32.0
     dropout: Share = 0.05
+    learning_rate: float = 2e-4
 
 
 class FinetuneConfig(_Section):
@@ -127,6 +131,11 @@ class FinetuneConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     optim: FinetuneOptimConfig = FinetuneOptimConfig()
     lora: LoraConfig | None = None
+
+    @property
+    def learning_rate(self) -> float:
+        """That of what is trained: the adapters, or all weights."""
+        return self.lora.learning_rate if self.lora else self.optim.learning_rate
 
     @field_validator("augment")
     @classmethod

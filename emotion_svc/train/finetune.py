@@ -60,7 +60,7 @@ class Finetuner(Loop[ChoiceBatch]):
         self._batcher = ChoiceBatcher(checkpoint, learn_score_weight=config.optim.learn_score_weight)
         self._trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self._optimizer = torch.optim.AdamW(
-            self._trained.values(), lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay
+            self._trained.values(), lr=config.learning_rate, weight_decay=config.optim.weight_decay
         )
 
     @property
@@ -80,9 +80,9 @@ class Finetuner(Loop[ChoiceBatch]):
             yield self._batcher.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 
     def _train_step(self, batch: ChoiceBatch, done: float) -> float:
-        optim = self._config.optim
+        rate = self._config.learning_rate * schedule(done, self._config.optim.warmup_share)
         for group in self._optimizer.param_groups:
-            group["lr"] = optim.learning_rate * schedule(done, optim.warmup_share)
+            group["lr"] = rate
         batch = batch.to(self.device)
         with self._arithmetic:
             output = self.model(

@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 LORA = CONFIG.model_copy(
     update={
-        "lora": LoraConfig(rank=8, alpha=32.0, dropout=0.0),
+        "lora": LoraConfig(rank=8, alpha=32.0, dropout=0.0, learning_rate=3e-3),
         "optim": CONFIG.optim.model_copy(update={"epochs": 3}),
     }
 )
@@ -318,7 +318,7 @@ def test_adapters_need_something_to_adapt() -> None:
     assert "--lora needs --init" in " ".join(done.stderr.replace("│", "").split())
 
 
-def test_one_command_makes_a_model_with_its_card(base: Path, tmp_path: Path) -> None:
+def test_one_command_makes_a_model_with_its_card(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "project"
     (folder / "train_data" / "turns").mkdir(parents=True)
     turns = "".join(turn.model_dump_json() + "\n" for turn in lines().turns)
@@ -330,10 +330,20 @@ def test_one_command_makes_a_model_with_its_card(base: Path, tmp_path: Path) -> 
         'seed = 1\n[data]\ndev = "dev.jsonl"\njoined = 0\nexercises = 0\ncrops = 0\nteacher_share = 0\n'
         'turn_repeats = 1\n[optim]\nbatch = 10\nprecision = "fp32"\n'
     )
+    rates: set[float] = set()
+    one_step = Finetuner._train_step
+
+    def watched(self: Finetuner, *args: Any) -> float:
+        loss = one_step(self, *args)
+        rates.update(group["lr"] for group in self._optimizer.param_groups)
+        return loss
+
+    monkeypatch.setattr(Finetuner, "_train_step", watched)
     options = ["--init", str(base), "--lora", "--config", str(config), "--out", str(tmp_path / "out"), "--epochs", "1"]
     done = CliRunner().invoke(main, ["train", *options, "--device", "cpu"])
     assert done.exit_code == 0, done.stderr
     assert "emotion-svc serve --engine vllm" in done.stdout
+    assert 5e-5 < max(rates) <= 2e-4  # the adapters' own, not that for all weights
     card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
     assert "base_model: someone-tiny" in card
     assert "low-rank adapters (rank 16" in card

@@ -26,7 +26,7 @@ async def test_vllm_answers_as_transformers_does(tmp_path: Path, with_adapters: 
     config = CONFIG.model_copy(
         update={
             "optim": CONFIG.optim.model_copy(update={"epochs": 4}),
-            "lora": LoraConfig(rank=8, dropout=0.0) if with_adapters else None,
+            "lora": LoraConfig(rank=8, dropout=0.0, learning_rate=3e-3) if with_adapters else None,
         }
     )
     # With the project's own prompt, as `emotion-svc serve --engine vllm --model DIR` finds it.
