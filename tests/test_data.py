@@ -32,7 +32,8 @@ def test_each_gold_file_has_at_least_500_turns_of_every_slice_and_family(name: s
 
 def test_no_gold_response_is_that_of_a_training_line_in_other_case_or_punctuation() -> None:
     verdicts = [row for path in VERDICTS for row in read_rows(path, Reaction)]
-    trained = [line.response for line in (*read_examples(TURNS), *read_responses(RESPONSES), *verdicts)]
+    trained = [line.response for line in read_examples(TURNS)] + [line.response for line in read_responses(RESPONSES)]
+    trained += [line.response for line in verdicts]
     held_out = [in_words(e.response) for examples in GOLD.values() for e in examples]
     assert not {in_words(response) for response in trained} & set(held_out)
     assert len(set(held_out)) == len(held_out)

@@ -112,7 +112,9 @@ class Wording:
         opinion is that of the mean log-odds with and without them.
         """
         scores, unended = self.scores(response), without_final_punctuation(response)
-        return opinion_of(scores if unended == response else (scores + self.scores(unended)) / 2)
+        if unended != response:
+            scores = np.float32(0.5) * (scores + self.scores(unended))
+        return opinion_of(scores)
 
 
 def opinion_of(scores: Floats) -> Opinion:

@@ -74,7 +74,7 @@ def test_how_sure_an_opinion_is_follows_from_its_probability(odds: float, surene
 
 def test_an_opinion_is_that_of_the_mean_log_odds_with_and_without_final_punctuation() -> None:
     voter = made()
-    mean = (voter.scores("Đố cậu biết?") + voter.scores("Đố cậu biết")) / 2
+    mean = np.float32(0.5) * (voter.scores("Đố cậu biết?") + voter.scores("Đố cậu biết"))
     assert voter.opinion("Đố cậu biết?") == opinion_of(mean)
     assert voter.opinion("Đố cậu biết") == opinion_of(voter.scores("Đố cậu biết"))
 

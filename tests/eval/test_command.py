@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from emotion_svc.cli import main
 from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of

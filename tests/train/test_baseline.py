@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emotion_svc.errors import SetupError
-from emotion_svc.taxonomy import FAMILIES
+from emotion_svc.taxonomy import FAMILIES, Family
 from tests.eval.made import VOICES, response, turn, turns, write
 
 pytest.importorskip("sklearn", reason="needs scikit-learn (extra 'train')")
@@ -77,4 +77,5 @@ def test_a_label_that_the_other_lines_contradict_is_doubted_the_surest_first() -
     assert sure == sorted(sure, reverse=True)
 
 
-MANY = list(product(("happy", "thinking", "noisy"), (*VOICES, "mình ơi", "tớ nè", "cô ơi", "anh à")))
+SOME: tuple[Family, ...] = ("happy", "thinking", "noisy")
+MANY = list(product(SOME, (*VOICES, "mình ơi", "tớ nè", "cô ơi", "anh à")))

@@ -1,7 +1,6 @@
 """Which run a directory holds: it goes on, or another begins anew; hours of training are not dropped unasked."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from emotion_svc.errors import SetupError
 from emotion_svc.train.begin import enter, sign
 
-NAME: Mapping[str, Any] = {"lines": "abc", "prompt": "def", "pretrain": {"epochs": 2}, "optim": {"epochs": 3}}
+NAME: dict[str, Any] = {"lines": "abc", "prompt": "def", "pretrain": {"epochs": 2}, "optim": {"epochs": 3}}
 OTHER = NAME | {"lines": "xyz", "optim": {"epochs": 4}}
 
 

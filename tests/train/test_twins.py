@@ -80,7 +80,8 @@ def test_disagreement_is_half_the_divergence_each_way(rows: list[list[float]]) -
         torch.nn.functional.kl_div(a, b, reduction="sum", log_target=True)
         for a, b in ((logs[0], logs[-1]), (logs[-1], logs[0]))
     ]
-    assert disagreement(logs, torch.tensor([0])).item() == pytest.approx(sum(each_way).item() / 2, abs=1e-9)
+    expected = torch.stack(each_way).sum().item() / 2
+    assert disagreement(logs, torch.tensor([0])).item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_network_that_tells_twins_apart_pays_for_it(made: Run) -> None:
