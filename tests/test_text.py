@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_svc.text import normalize, without_final_punctuation
+from emotion_svc.text import normalize
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates, controls and unassigned characters too
 
@@ -46,26 +46,3 @@ def test_normal_text_is_one_line_that_can_be_encoded(text: str) -> None:
     assert len(normal.splitlines()) <= 1
     assert normal == normal.strip()
     normal.encode("utf-8")
-
-
-@pytest.mark.parametrize(
-    ("text", "unended"),
-    [
-        ("Giỏi quá!", "Giỏi quá"),
-        ("Cậu thích màu gì?!", "Cậu thích màu gì"),
-        ("Hmm… ", "Hmm"),
-        ("1.5 hay 2.5", "1.5 hay 2.5"),
-        ("Tớ nói: “Hay!”", "Tớ nói: “Hay!”"),
-        ("?!", "?!"),
-        ("", ""),
-    ],
-)
-def test_final_punctuation_goes_unless_it_is_all_there_is(text: str, unended: str) -> None:
-    assert without_final_punctuation(text) == unended
-
-
-@given(ANY_TEXT)
-def test_a_text_without_final_punctuation_stays_as_it_is(text: str) -> None:
-    once = without_final_punctuation(text)
-    assert without_final_punctuation(once) == once
-    assert text.startswith(once)

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from emotion_svc.errors import ModelError
 from emotion_svc.taxonomy import FAMILIES, Family
-from emotion_svc.text import without_final_punctuation
 
 WORDING_FILE: Final = "wording.npz"
 _TAKE_ALL: Final = "take all files from one training run (python -m emotion_svc.train)"
@@ -106,15 +105,8 @@ class Wording:
         return np.asarray(summed * (self.scale / np.sqrt(rarity @ rarity)) + self.bias, dtype=np.float32)
 
     def opinion(self, response: str) -> Opinion:
-        """What the wording suggests. The response is normalized (`text.normalize`); case does not matter.
-
-        Speech recognition and hurried authors drop final marks, and the marks weigh much in a bag of n-grams. So the
-        opinion is that of the mean log-odds with and without them.
-        """
-        scores, unended = self.scores(response), without_final_punctuation(response)
-        if unended != response:
-            scores = np.float32(0.5) * (scores + self.scores(unended))
-        return opinion_of(scores)
+        """What the wording suggests. The response is normalized (`text.normalize`); case does not matter."""
+        return opinion_of(self.scores(response))
 
 
 def opinion_of(scores: Floats) -> Opinion:

@@ -13,7 +13,6 @@ from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut, marks_
 from emotion_svc.decoding.wording import Opinion
 from emotion_svc.prompt import COMPARISON, WORDING
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
-from emotion_svc.text import without_final_punctuation
 from emotion_svc.train.bpe_dropout import SeededBpe
 from emotion_svc.train.config import AugmentConfig
 from emotion_svc.train.samples import Sample
@@ -23,8 +22,7 @@ class Batch(NamedTuple):
     """`ids`: (batch, length), right-padded. `read`: (batch, 4), the positions that predict the answer's tokens.
 
     `emotion`: (batch, 23) target over labels. `weight`: (batch,) of the emotion. `learn_score`: (batch,) target,
-    NaN where unknown. `twin_of`: (twins,), the rows that the last rows are twins of: the same turns, said without final
-    punctuation.
+    NaN where unknown.
     """
 
     ids: Tensor
@@ -32,15 +30,11 @@ class Batch(NamedTuple):
     emotion: Tensor
     weight: Tensor
     learn_score: Tensor
-    twin_of: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device."""
         return Batch(*(tensor.to(device) for tensor in self))
 
-
-Marks = dict[str, tuple[str, ...]]
-"""The marks of a turn, by the prompt's variables (`decoding.tokens`)."""
 
 Reader = Callable[[str, int | None], Opinion]
 """What the wording of a response suggests to somebody who has not seen the training responses of this fold."""
@@ -68,11 +62,6 @@ class Batcher:
         With `augment`, pieces of the fields fall apart, and sometimes the wordbook does not know a sample's words, or
         nobody has read its wording: the model must know some by itself.
         """
-        return self._assembled(samples, [self._marks(sample, augment, rng) for sample in samples], augment, rng)
-
-    def _assembled(
-        self, samples: Sequence[Sample], marks: Sequence[Marks], augment: AugmentConfig | None, rng: random.Random
-    ) -> list[list[int]]:
         bpe_dropout = augment.bpe_dropout if augment else 0.0
         columns = {
             name: [
@@ -82,11 +71,17 @@ class Batcher:
         }
         system, opening = self._tokens.system_ids, self._slots.opening
         return [
-            [*system, *self._tokens.assemble({name: ids[n] for name, ids in columns.items()}, own), opening]
-            for n, own in enumerate(marks)
+            [
+                *system,
+                *self._tokens.assemble(
+                    {name: ids[n] for name, ids in columns.items()}, self._marks(sample, augment, rng)
+                ),
+                opening,
+            ]
+            for n, sample in enumerate(samples)
         ]
 
-    def _marks(self, sample: Sample, augment: AugmentConfig | None, rng: random.Random) -> Marks:
+    def _marks(self, sample: Sample, augment: AugmentConfig | None, rng: random.Random) -> dict[str, tuple[str, ...]]:
         comparison = self._tokens.wordbook.compare(sample.question, sample.answer)
         if augment and rng.random() < augment.unknown_word:
             comparison = comparison._replace(meaning="unknown", judgement="open")
@@ -103,39 +98,17 @@ class Batcher:
     def batches(
         self, samples: Sequence[Sample], size: int, augment: AugmentConfig, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        """All samples once, in batches of like length, the batches in random order.
-
-        A share of the samples whose response has final punctuation (`augment.twins`) stand with their twin in a batch.
-        """
-        draw = random.Random(int(rng.integers(2**63)))
-        marks = [self._marks(sample, augment, draw) for sample in samples]
-        prompts = self._assembled(samples, marks, augment, draw)
+        """All samples once, in batches of like length, the batches in random order."""
+        prompts = self.prompts(samples, augment, rng)
         for group in like_lengths([len(prompt) for prompt in prompts], size, rng):
-            unended = [without_final_punctuation(samples[i].response) for i in group]
-            twin_of = [
-                row
-                for row, (i, text) in enumerate(zip(group, unended, strict=True))
-                if text != samples[i].response and draw.random() < augment.twins
-            ]
-            twins = [samples[group[row]]._replace(response=unended[row]) for row in twin_of]
-            twin_prompts = self._assembled(twins, [marks[group[row]] for row in twin_of], augment, draw)
-            yield self.make(
-                [samples[i] for i in group] + twins, [prompts[i] for i in group] + twin_prompts, rng, twin_of
-            )
+            yield self.make([samples[i] for i in group], [prompts[i] for i in group], rng)
 
-    def make(
-        self,
-        samples: Sequence[Sample],
-        prompts: Sequence[list[int]],
-        rng: np.random.Generator,
-        twin_of: Sequence[int] = (),
-    ) -> Batch:
-        """One batch, in the given order; the last samples are twins of those at the places `twin_of`."""
+    def make(self, samples: Sequence[Sample], prompts: Sequence[list[int]], rng: np.random.Generator) -> Batch:
+        """One batch, in the given order."""
         emotion = np.array([label_target(sample) for sample in samples], dtype=np.float32)
         labels = [int(rng.choice(len(LABELS), p=row / row.sum())) for row in emotion.astype(np.float64)]
         # The learn_score slot must not lean on a label that may be wrong.
         labels = [int(rng.integers(len(LABELS))) if rng.random() < self._label_noise else i for i in labels]
-        labels[len(labels) - len(twin_of) :] = [labels[row] for row in twin_of]
         slots = self._slots
         rows = [
             [*prompt, slots.labels[label], slots.between, slots.true if (s.learn_score or 0) >= 0.5 else slots.false]
@@ -150,7 +123,6 @@ class Batcher:
             torch.from_numpy(emotion),
             torch.tensor([s.weight for s in samples]),
             torch.tensor([float("nan") if s.learn_score is None else s.learn_score for s in samples]),
-            torch.tensor(twin_of, dtype=torch.long),
         )
 
 

@@ -41,16 +41,12 @@ class DataConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """How texts are varied before they are tokenized. Shares are probabilities for each field.
-
-    `twins`: how many of the samples with final punctuation in their response are learnt beside themselves without it.
-    """
+    """How texts are varied before they are tokenized. Shares are probabilities for each field."""
 
     bpe_dropout: Share = 0.1
     word_dropout: Share = 0.05
     no_diacritics: Share = 0.05
     no_final_punctuation: Share = 0.2
-    twins: Share = 0.0
     borrowed_context: Share = 0.6
     unknown_word: Share = 0.3
     unread: Share = 0.3
@@ -68,10 +64,7 @@ class ModelConfig(_Section):
 
 
 class OptimConfig(_Section):
-    """AdamW with a linear warm-up and a cosine decay; the shipped weights are the running average.
-
-    `agreement` is what a nat of disagreement between twins costs (`trainer.disagreement`).
-    """
+    """AdamW with a linear warm-up and a cosine decay; the shipped weights are the running average."""
 
     epochs: int = 12
     batch: int = 64
@@ -82,7 +75,6 @@ class OptimConfig(_Section):
     label_smoothing: Share = 0.05
     label_noise: Share = 0.15
     learn_score_weight: float = 1.0
-    agreement: float = 1.0
     average_decay: Share = 0.998
 
 

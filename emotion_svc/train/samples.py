@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
-from emotion_svc.text import without_final_punctuation
 from emotion_svc.train.config import AugmentConfig, DataConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.teacher import Floats, NgramTeacher
@@ -186,7 +185,7 @@ def _vary_text(text: str, augment: AugmentConfig, rng: random.Random) -> str:
     if text and rng.random() < augment.no_diacritics:
         text = strip_diacritics(text)
     if text and rng.random() < augment.no_final_punctuation:
-        text = without_final_punctuation(text)
+        text = text.rstrip(" .!?…~,;:") or text
     words = text.split(" ")
     if len(words) > 4 and augment.word_dropout:
         text = " ".join(word for word in words if rng.random() >= augment.word_dropout) or text

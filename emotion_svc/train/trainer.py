@@ -34,28 +34,12 @@ def loss_of(logits: Tensor, batch: Batch, slots: Slots, optim: OptimConfig) -> T
     target = (1 - optim.label_smoothing) * batch.emotion + optim.label_smoothing / len(LABELS)
     emotion = -((target * logs[:, 1, labels]).sum(-1) * batch.weight).mean()
     forced = -(logs[:, 0, slots.opening].mean() + logs[:, 2, slots.between].mean())
-    loss = emotion + 0.1 * forced
-    if len(batch.twin_of):
-        values = torch.tensor([slots.false, slots.true], device=logits.device)
-        apart = disagreement(logs[:, 1, labels], batch.twin_of) + disagreement(logs[:, 3, values], batch.twin_of)
-        loss = loss + optim.agreement * apart
     known = ~batch.learn_score.isnan()
     if not known.any():
-        return loss
+        return emotion + 0.1 * forced
     value = batch.learn_score[known] * (1 - optim.label_smoothing) + optim.label_smoothing / 2
     learn_score = -(value * logs[known, 3, slots.true] + (1 - value) * logs[known, 3, slots.false]).mean()
-    return loss + optim.learn_score_weight * learn_score * known.float().mean()
-
-
-def disagreement(logs: Tensor, twin_of: Tensor) -> Tensor:
-    """How far the last rows' distributions are from those that they are twins of, in nats: the symmetric divergence.
-
-    Half of the Kullback-Leibler divergence each way, on average over the pairs, as in R-Drop (Liang et al. 2021,
-    arXiv:2106.14448, eq. 2). logs: (batch, values), up to a constant in each row. twin_of: (twins,), at least one.
-    """
-    logs = logs.log_softmax(-1)
-    one, other = logs[twin_of], logs[len(logs) - len(twin_of) :]
-    return ((one.exp() - other.exp()) * (one - other)).sum(-1).mean() / 2
+    return emotion + optim.learn_score_weight * learn_score * known.float().mean() + 0.1 * forced
 
 
 def predict(model: Decoder, batcher: Batcher, slots: Slots, samples: list[Sample]) -> tuple[Tensor, Tensor]:

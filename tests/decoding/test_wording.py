@@ -72,13 +72,6 @@ def test_how_sure_an_opinion_is_follows_from_its_probability(odds: float, surene
     assert opinion_of(scores) == (FAMILIES[2], FAMILIES[5], sureness)
 
 
-def test_an_opinion_is_that_of_the_mean_log_odds_with_and_without_final_punctuation() -> None:
-    voter = made()
-    mean = np.float32(0.5) * (voter.scores("Đố cậu biết?") + voter.scores("Đố cậu biết"))
-    assert voter.opinion("Đố cậu biết?") == opinion_of(mean)
-    assert voter.opinion("Đố cậu biết") == opinion_of(voter.scores("Đố cậu biết"))
-
-
 def test_a_voter_is_read_as_it_was_written(tmp_path: Path) -> None:
     voter = made()
     voter.save(tmp_path / WORDING_FILE)
