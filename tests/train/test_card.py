@@ -97,7 +97,7 @@ def test_the_training_command_tells_the_card_of_files_beside_the_projects(tmp_pa
     config = project / "train_data" / "small.toml"
     config.write_text(CONFIG, encoding="utf-8")
     write(project / "train_data" / "turns" / "theirs.jsonl", data.turns[5:])
-    write(project / "dev.jsonl", data.turns[::3])
+    write(project / "dev.jsonl", [t.model_copy(update={"response": f"Dạ, {t.response}"}) for t in data.turns[::3]])
     write(tmp_path / "mine.jsonl", data.turns[:5])
     options = ["--config", config, "--data", tmp_path / "mine.jsonl", "--out", tmp_path / "out", "--device", "cpu"]
     done = CliRunner().invoke(main, ["train", *map(str, options), "--epochs", "1"])
