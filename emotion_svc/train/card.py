@@ -9,6 +9,7 @@ from emotion_svc.data import read_examples
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.eval.report import make_report, to_markdown
 from emotion_svc.eval.run import predictions, steadiness
+from emotion_svc.modeldir import SHIPPED
 from emotion_svc.schema import Example, Verdict
 from emotion_svc.train.config import DataConfig, FinetuneConfig
 from emotion_svc.train.pipeline import Lines
@@ -49,7 +50,7 @@ Held-out turns that the model gets wrong, the most confident first:
 {weak}
 
 ## Serve it, or train it on your own turns
-`emotion-svc serve --model {directory}` serves this directory. `emotion-svc train --data my_turns.jsonl --out runs/mine`
+`{serve}` serves this directory. `emotion-svc train --data my_turns.jsonl --out runs/mine`
 adds your lines (format: docs/annotation.md) to the project's and writes a new one, `runs/mine/model`.
 """
 
@@ -173,7 +174,7 @@ def write_card(directory: Path, dev: Sequence[Example], data: DataConfig, lines:
         data=_data(lines, data, own),
         report=to_markdown(report),
         weak="\n".join(weak),
-        directory=directory,
+        serve="emotion-svc serve" if directory == SHIPPED else f"emotion-svc serve --model {directory}",
     )
     (directory / "README.md").write_text(card, encoding="utf-8")
 

@@ -82,6 +82,12 @@ def test_the_command_that_serves_the_model_names_its_directory(card: Card, tmp_p
     assert f"`emotion-svc serve --model {tmp_path / 'model'}`" in card(DataConfig(), [])
 
 
+def test_the_shipped_card_names_no_place_on_the_machine_where_it_was_written() -> None:
+    text = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert "`emotion-svc serve` serves this directory." in text
+    assert str(SHIPPED) not in text
+
+
 def test_it_says_what_the_held_out_turns_were_used_for_and_times_nothing(card: Card) -> None:
     text = card(DataConfig(), [])
     assert "both calibration errors are in-sample" in text
