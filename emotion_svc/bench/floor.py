@@ -77,16 +77,16 @@ def weight_bytes(onnx_file: Path) -> int:
     return sum(onnx.numpy_helper.to_array(one).nbytes for one in graph.initializer if one.name in read)
 
 
-def cost_of_pass(shape: Shape, weights: int, tokens: int, past: int) -> Cost:
-    """Work of one pass over `tokens` new tokens, whose last is read, behind `past` known ones.
+def cost_of_pass(shape: Shape, weights: int, tokens: int, past: int, read: int = 1) -> Cost:
+    """Work of one pass over `tokens` new tokens behind `past` known ones; at `read` of the new ones slots are read.
 
-    `weights`: their bytes (see `weight_bytes`).
+    `weights`: their bytes (see `weight_bytes`). All that are read count as looking at every token before the end.
     """
     inner = shape.layers - 1  # layers in which every token is looked out from
     linear = tokens * (shape.layers * shape.key_weights + inner * shape.query_weights)
-    linear += shape.query_weights + shape.hidden * _LOGITS
+    linear += read * (shape.query_weights + shape.hidden * _LOGITS)
     seen = tokens * past + tokens * (tokens + 1) // 2
-    attention = 2 * shape.heads * shape.head * (inner * seen + past + tokens)
+    attention = 2 * shape.heads * shape.head * (inner * seen + read * (past + tokens))
     kept = 2 * shape.layers * shape.kv_heads * shape.head * _FLOAT_BYTES  # keys and values of one token
     return Cost(
         linear_ops=2 * linear,
@@ -96,13 +96,8 @@ def cost_of_pass(shape: Shape, weights: int, tokens: int, past: int) -> Cost:
 
 
 def cost_of_turn(shape: Shape, weights: int, tokens: int, system: int) -> Cost:
-    """Both passes: the turn and the token that opens the answer; then the label and the forced skeleton."""
-    passes = cost_of_pass(shape, weights, tokens + 1, system), cost_of_pass(shape, weights, 2, system + tokens + 1)
-    return Cost(
-        linear_ops=sum(one.linear_ops for one in passes),
-        attention_ops=sum(one.attention_ops for one in passes),
-        bytes_moved=sum(one.bytes_moved for one in passes),
-    )
+    """One pass: the turn, the token that opens the answer, a likely label and the forced skeleton behind it."""
+    return cost_of_pass(shape, weights, tokens + 3, system, read=2)
 
 
 def floor_ms(cost: Cost, peak: Peak) -> float:

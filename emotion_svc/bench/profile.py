@@ -10,6 +10,7 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -49,26 +50,32 @@ def _inside(directory: Path, turns: Sequence[Turn]) -> tuple[list[Slice], list[S
     warm_up = turns[:_WARM_UP]
     with TemporaryDirectory() as folder:
         model = EmbeddedModel(directory, profile=Path(folder) / "operators")
-        infer = [model.classify([turn])[0].timings.infer_ms for turn in [*warm_up, *turns]]
+        asked = [(model.classify([turn])[0].timings.infer_ms, model.passes) for turn in [*warm_up, *turns]]
         passes = passes_of(json.loads(model.end_profile().read_text(encoding="utf-8")))
-    both = list(zip(passes[1::2], passes[2::2], strict=True))  # the first one reads the system prompt
-    rows = [
-        (sum(first.operators.values()) + sum(second.operators.values()), first.ms + second.ms, ms)
-        for (first, second), ms in zip(both, infer, strict=True)
-    ]
+    # A turn has one pass or two.
+    ends = [1, *(made for _, made in asked)]  # the first pass reads the system prompt
+    own = [_together(passes[begin:end]) for begin, end in pairwise(ends)]
+    rows = [(sum(one.operators.values()), one.ms, ms) for one, (ms, _) in zip(own, asked, strict=True)]
     kernels, run, whole = np.array(rows[len(warm_up) :]).T
     parts = {
-        "operators of the graph, both passes": kernels,
-        "between operators: ONNX Runtime in both passes": run - kernels,
+        "operators of the graph": kernels,
+        "between operators: ONNX Runtime": run - kernels,
         "around the passes: arrays in and out, masks, softmax, choice": whole - run,
     }
-    spent = [Counter(first.operators) + Counter(second.operators) for first, second in both[len(warm_up) :]]
+    spent = [one.operators for one in own[len(warm_up) :]]
     names = {name for one in spent for name in one}
-    operators = [Slice(name=name, ms=float(np.median([one[name] for one in spent]))) for name in names]
+    operators = [Slice(name=name, ms=float(np.median([one.get(name, 0.0) for one in spent]))) for name in names]
     return (
         [Slice(name=name, ms=float(np.median(ms))) for name, ms in parts.items()],
         sorted(operators, key=lambda one: one.ms, reverse=True),
     )
+
+
+def _together(passes: Sequence[Pass]) -> Pass:
+    operators: Counter[str] = Counter()
+    for one in passes:
+        operators.update(one.operators)
+    return Pass(sum(one.ms for one in passes), operators)
 
 
 def passes_of(events: Sequence[Mapping[str, Any]]) -> list[Pass]:

@@ -16,15 +16,19 @@ def choose_label(turn: Turn, posteriors: Posteriors, policy: VariantPolicy = "st
     `stable` picks the variant by a hash of the response (same response, same face; faces vary), `first` the
     plain one, `model` the likeliest.
     """
-    variants = LABELS_OF[best_family(posteriors)]
-    match policy:
-        case "stable":
-            digest = hashlib.blake2b(turn.response.encode(), digest_size=4).digest()
-            return variants[int.from_bytes(digest) % len(variants)]
-        case "first":
-            return variants[0]
-        case "model":
-            return max(variants, key=lambda label: posteriors.emotion[LABELS.index(label)])
+    family = best_family(posteriors)
+    if policy == "model":
+        return max(LABELS_OF[family], key=lambda label: posteriors.emotion[LABELS.index(label)])
+    return likely_label(turn, family, policy)
+
+
+def likely_label(turn: Turn, family: Family, policy: VariantPolicy = "stable") -> Label:
+    """The label to play if this is the family: the one of `choose_label`; under `model`, which asks more, a guess."""
+    variants = LABELS_OF[family]
+    if policy == "stable":
+        digest = hashlib.blake2b(turn.response.encode(), digest_size=4).digest()
+        return variants[int.from_bytes(digest) % len(variants)]
+    return variants[0]
 
 
 def best_family(posteriors: Posteriors) -> Family:

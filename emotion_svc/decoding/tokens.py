@@ -17,7 +17,7 @@ from emotion_svc.decoding.wording import SURENESS, WORDING_FILE, Opinion, Wordin
 from emotion_svc.errors import ModelError
 from emotion_svc.prompt import COMPARISON, WORDING, Prompt
 from emotion_svc.schema import Turn
-from emotion_svc.taxonomy import FAMILIES
+from emotion_svc.taxonomy import FAMILIES, Family
 
 FIELD_TOKENS: Final = {"previous_question": 80, "previous_answer": 64, "response": 160}
 """The most tokens that a field keeps. Of a longer one, start and end are kept and the middle is cut: what a
@@ -54,10 +54,14 @@ def marks_of_opinion(opinion: Opinion | None) -> tuple[str, ...]:
 
 
 class Encoded(NamedTuple):
-    """The turn's own tokens, without the system prompt's, and whether a field was cut."""
+    """The turn's own tokens, without the system prompt's, and whether a field was cut.
+
+    `likely` is the family that the wording suggests; None where nobody has read it.
+    """
 
     ids: list[int]
     truncated: bool
+    likely: Family | None = None
 
 
 class TurnTokenizer:
@@ -96,12 +100,18 @@ class TurnTokenizer:
         for name, limit in FIELD_TOKENS.items():
             fields[name], was_cut = cut(self.field_ids(getattr(turn, name)), limit)
             truncated |= was_cut
-        return Encoded(self.assemble(fields, self.marks(turn)), truncated)
+        opinion = self._opinion(turn)
+        return Encoded(self.assemble(fields, self._told(turn, opinion)), truncated, opinion and opinion.first)
 
     def marks(self, turn: Turn) -> dict[str, tuple[str, ...]]:
         """What code tells the model about the turn, in tokens, by the prompt's variable for it."""
+        return self._told(turn, self._opinion(turn))
+
+    def _opinion(self, turn: Turn) -> Opinion | None:
+        return None if self.wording is None else self.wording.opinion(turn.response)
+
+    def _told(self, turn: Turn, opinion: Opinion | None) -> dict[str, tuple[str, ...]]:
         comparison = self.wordbook.compare(turn.previous_question, turn.previous_answer)
-        opinion = None if self.wording is None else self.wording.opinion(turn.response)
         return {COMPARISON: marks_of(comparison), WORDING: marks_of_opinion(opinion)}
 
     def assemble(self, fields: Mapping[str, Sequence[int]], marks: Mapping[str, Sequence[str]]) -> list[int]:

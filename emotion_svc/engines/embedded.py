@@ -1,8 +1,10 @@
 """The default engine: the shipped model in ONNX Runtime on the CPU.
 
-Nothing is generated. One pass over the turn's own tokens reads the posterior of the `emotion` slot; the label
-is chosen; a second pass over two tokens (the label and the forced skeleton) reads the `learn_score` slot. The
-keys and values of the system prompt are computed once, at load.
+Nothing is generated. One pass over the turn's own tokens reads the posterior of the `emotion` slot and, behind the
+label that is likely beforehand, the `learn_score` slot: a draft, as in speculative decoding (Leviathan et al. 2023,
+arXiv:2211.17192). Where another label is chosen, a second pass over two tokens (that label and the forced skeleton)
+reads the `learn_score` slot anew, so the draft decides nothing. The keys and values of the system prompt are computed
+once, at load.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
+from emotion_svc.decoding.choice import VariantPolicy, choose_label, likely_label, make_verdict
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.posterior import Posteriors, softmax
 from emotion_svc.decoding.slots import find_slots
@@ -34,7 +36,7 @@ from emotion_svc.modeldir import (
 )
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Answer, Timings, Turn, Verdict
-from emotion_svc.taxonomy import LABELS
+from emotion_svc.taxonomy import FAMILIES, LABELS, Label
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,7 +47,7 @@ thread of a shared EPYC), and a pass of 4 is short enough for a single turn to w
 
 
 class _State(NamedTuple):
-    """After a pass: slot logits (batch, 25), and keys and values of all tokens so far."""
+    """After a pass: slot logits (batch, read, 25), and keys and values of all tokens so far."""
 
     logits: Floats
     present: Floats
@@ -81,6 +83,8 @@ class EmbeddedModel:
         prompt = prompt_for(self.name, prompts)
         path = onnx_file or directory / ONNX_FILE
         self.digest = digest_of(path)
+        self.passes = 0
+        """How often the graph was run, for the system prompt too; exact where one thread calls."""
         if temperatures is None:
             calibration = load_calibration(directory)
             temperatures = calibration.temperatures(self.digest, prompt.digest) if calibration else UNCALIBRATED
@@ -96,7 +100,7 @@ class EmbeddedModel:
         layers, _, _, heads, _, head = self._session.get_inputs()[2].shape
         nothing = np.zeros((layers, 2, 1, heads, 0, head), np.float32)
         system = np.array([self.tokens.system_ids])
-        self._system = self._pass(system, np.zeros(1, np.int64), nothing, np.array([system.size - 1])).present
+        self._system = self._pass(system, np.zeros(1, np.int64), nothing, np.array([[system.size - 1]])).present
 
     def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
         """Verdicts for the turns, in the same order."""
@@ -128,25 +132,38 @@ class EmbeddedModel:
 
     def _infer(self, turns: Sequence[Turn], encoded: Sequence[Encoded]) -> tuple[list[Any], list[Posteriors]]:
         """Chosen labels and posteriors of one batch."""
-        rows = [[*e.ids, self.slots.opening] for e in encoded]
+        drafts = [
+            likely_label(turn, e.likely or FAMILIES[0], self._variants) for turn, e in zip(turns, encoded, strict=True)
+        ]
+        rows = [
+            [*e.ids, self.slots.opening, *self._label_and_skeleton(draft)]
+            for e, draft in zip(encoded, drafts, strict=True)
+        ]
         lengths = np.array([len(row) for row in rows])
-        longest = int(lengths.max())
-        ids = np.zeros((len(rows), longest), np.int64)
+        ids = np.zeros((len(rows), int(lengths.max())), np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row
         past = self._system
         if len(rows) > 1:
             past = np.repeat(past, len(rows), axis=2)
         start = np.full(len(rows), past.shape[4])
-        first = self._pass(ids, start, past, lengths - 1)
-        emotion = softmax(first.logits[:, : len(LABELS)], self._temperatures.emotion)
+        first = self._pass(ids, start, past, lengths[:, None] - [3, 1])
+        emotion = softmax(first.logits[:, 0, : len(LABELS)], self._temperatures.emotion)
         labels = [
             choose_label(turn, Posteriors(row, 0.0), self._variants) for turn, row in zip(turns, emotion, strict=True)
         ]
-        pairs = np.array([[self.slots.labels[LABELS.index(label)], self.slots.between] for label in labels])
-        second = self._pass(pairs, start + lengths, first.present, np.ones(len(rows), np.int64), start + lengths)
-        values = softmax(second.logits[:, len(LABELS) :], self._temperatures.learn_score)
+        pairs = first.logits[:, 1, len(LABELS) :]
+        others = [place for place, (label, draft) in enumerate(zip(labels, drafts, strict=True)) if label != draft]
+        if others:
+            ids = np.array([self._label_and_skeleton(labels[place]) for place in others])
+            known = (start + lengths - 2)[others]
+            second = self._pass(ids, known, first.present[:, :, others], np.ones((len(others), 1), np.int64), known)
+            pairs[others] = second.logits[:, 0, len(LABELS) :]
+        values = softmax(pairs, self._temperatures.learn_score)
         return labels, [Posteriors(row, float(pair[1])) for row, pair in zip(emotion, values, strict=True)]
+
+    def _label_and_skeleton(self, label: Label) -> tuple[int, int]:
+        return self.slots.labels[LABELS.index(label)], self.slots.between
 
     def _pass(
         self,
@@ -159,14 +176,15 @@ class EmbeddedModel:
         """Runs the graph over new tokens (see `train/export.py` for its inputs).
 
         ids: (batch, length), right-padded. start: (batch,), the place of each row's first token. read:
-        (batch,), the position whose next token is wanted. past_lengths: (batch,), how much of the past is
-        no padding; all of it by default.
+        (batch, n), the positions whose next token is wanted. past_lengths: (batch,), how much of the past is seen: the
+        rest is padding, or a draft; all of it by default.
         """
+        self.passes += 1
         batch, length = ids.shape
         before = past.shape[4]
         new = np.arange(length)
         visible = np.concatenate((np.ones((1, length, before), bool), (new[None, :] <= new[:, None])[None]), axis=2)
-        if past_lengths is not None and batch > 1:
+        if past_lengths is not None:
             visible = np.repeat(visible, batch, axis=0)
             visible[:, :, :before] = (np.arange(before)[None, :] < past_lengths[:, None])[:, None]
         bias = np.where(visible, np.float32(0), np.float32(_BLOCKED))[:, None]
@@ -178,11 +196,11 @@ class EmbeddedModel:
                 "positions": start[:, None] + new,
                 "past": past,
                 "bias": bias,
-                "read_bias": bias[rows, :, read][:, :, None],
-                "read": read[:, None, None],
+                "read_bias": bias[rows[:, None], 0, read][:, None],
+                "read": read[:, :, None],
             },
         )
-        return _State(logits[:, 0], present)
+        return _State(logits, present)
 
 
 class EmbeddedEngine:
