@@ -1,6 +1,7 @@
 """The ONNX file of a checkpoint, fp32 or int8, built node by node for the embedded engine.
 
-One graph serves both passes (the turn, then the pair of tokens that opens the second slot):
+One graph serves both passes (the turn, and the pair of tokens that opens the second slot behind a likely label; that
+pair anew, where another label is chosen):
 
     ids        (batch, length)                  int64    the new tokens
     positions  (batch, length)                  int64    their places, the past's tokens counted

@@ -28,8 +28,8 @@ def input_ranges(checkpoint: Path, slots: Slots, prompts: Sequence[list[int]]) -
     Args:
         checkpoint: the checkpoint's directory.
         slots: the answer's tokens.
-        prompts: token ids of answered turns, as long as the answer's first three tokens go: what the two passes of the
-            engine read. At least one.
+        prompts: token ids of answered turns, as long as the answer's first three tokens go: what the engine reads. At
+            least one.
     """
     graph, inputs = graph_of(checkpoint, slots, "fp32", {})
     wanted = {name: put for name, put in inputs.items() if name.rsplit(".", 1)[-1] not in _IN_BLOCKS}
