@@ -1,6 +1,7 @@
 """The label that is likely beforehand saves a pass where it is chosen, and decides nothing where it is not."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from emotion_svc.taxonomy import FAMILIES, Family
 
 def suggest(monkeypatch: pytest.MonkeyPatch, families: Sequence[Family | None]) -> None:
     """The wording of the turns that are encoded from now on suggests these families, over and over in this order."""
-    encode, calls = TurnTokenizer.encode, iter(range(10**9))
+    encode, suggestions = TurnTokenizer.encode, cycle(families)
 
     def suggested(self: TurnTokenizer, turn: Turn) -> Encoded:
-        return encode(self, turn)._replace(likely=families[next(calls) % len(families)])
+        return encode(self, turn)._replace(likely=next(suggestions))
 
     monkeypatch.setattr(TurnTokenizer, "encode", suggested)
 
