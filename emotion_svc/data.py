@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from emotion_svc.errors import SetupError
+from emotion_svc.files import first_fault
 from emotion_svc.schema import Example, ResponseExample
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -39,9 +40,7 @@ def read_numbered(path: Path, kind: type[Row]) -> list[Numbered[Row]]:
         try:
             rows.append(Numbered(number, kind.model_validate_json(line)))
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "line"
-            raise DataError(f"{path}:{number}: {where}: {first['msg']}") from error
+            raise DataError(f"{path}:{number}: {first_fault(error)}") from error
     return rows
 
 

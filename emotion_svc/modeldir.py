@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emotion_svc.errors import ModelError
+from emotion_svc.files import first_fault
 
 ONNX_FILE: Final = "model.int8.onnx"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -107,8 +108,7 @@ def load_calibration(directory: Path) -> Calibration | None:
     try:
         calibration = Calibration.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(f"'{path}': {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+        raise ModelError(f"'{path}': {first_fault(error)}") from error
     for name, digest in calibration.companions.items():
         if (found := digest_of(directory / name)) != digest:
             raise ModelError(

@@ -9,15 +9,15 @@ rendered prompt is a list of `Segment`s that says which parts are data.
 
 import fnmatch
 import hashlib
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from string import Template
 from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from emotion_svc.errors import PromptError
+from emotion_svc.files import read_settings
 from emotion_svc.schema import Turn
 
 VARIABLES: Final = tuple(Turn.model_fields)
@@ -125,15 +125,7 @@ def load_prompt(path: Path) -> Prompt:
     Raises:
         PromptError: the file is missing, is no TOML, or a key or variable is missing, unknown or wrong.
     """
-    try:
-        return Prompt.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise PromptError(f"prompt file '{path}' does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file '{path}' is no valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise PromptError(f"prompt file '{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return read_settings(path, Prompt, "prompt file", PromptError)
 
 
 def prompt_for(model: str, directory: Path | None = None) -> Prompt:

@@ -35,6 +35,7 @@ PEERS: Final = "bench/peers/"
 
 LAYERS: Final = (
     {"taxonomy", "text", "errors"},
+    {"files"},
     {"schema", "config", "exits"},
     {"data", "modeldir", "prompt"},
     {"decoding"},

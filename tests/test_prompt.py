@@ -163,7 +163,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="does not exist"):
+    with pytest.raises(PromptError, match="cannot be read: No such file"):
         load_prompt(tmp_path / "test.toml")
 
 

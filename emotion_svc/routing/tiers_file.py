@@ -1,6 +1,5 @@
 """The file that lists the tiers (TOML), read and checked once. docs/tiers.md explains each key."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from emotion_svc.engines.presets import Price
 from emotion_svc.errors import SetupError
+from emotion_svc.files import read_toml
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -105,12 +105,7 @@ def load_tiers(path: Path) -> Tiers:
     Raises:
         TiersError: it is missing, no TOML, or a key is unknown, missing or has a value that cannot be.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TiersError(f"tiers file '{path}' cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TiersError(f"tiers file '{path}' is no valid TOML: {error}") from error
+    content = read_toml(path, "tiers file", TiersError)
     try:
         return Tiers.model_validate(content)
     except ValidationError as error:

@@ -9,15 +9,15 @@
 What an entry does not say (threads, variants) is as for the default model.
 """
 
-import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from emotion_svc.config import ConfigError, Settings
 from emotion_svc.engines.factory import create_engine
+from emotion_svc.files import read_settings
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.registry import FurtherModel
 
@@ -59,15 +59,7 @@ def further_models(settings: Settings) -> tuple[FurtherModel, ...]:
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
-    try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).models
-    except OSError as error:
-        raise ConfigError(f"models file '{path}' cannot be read: {error.strerror}; see the setting 'models'") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"models file '{path}' is no valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"models file '{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return read_settings(path, _File, "models file", ConfigError, "see the setting 'models'").models
 
 
 def _router_of(entry: _Entry, settings: Settings) -> Router:

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Final, Literal, NamedTuple
 
 from emotion_svc.config import ConfigError, WhileLoading
 from emotion_svc.engines.factory import running
-from emotion_svc.errors import EngineUnavailable, ModelUnavailable, ServiceError
+from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, ModelUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.budget import Budget
 from emotion_svc.serving.memory import give_back_freed
@@ -17,7 +17,11 @@ from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.openai_errors import UnknownModel
 
 RETRY_S: Final = 30
-"""How long a model that could not be loaded is left alone before a request may try again."""
+"""How long a model that could not be loaded, or failed, is left alone before a request may try again."""
+_FAILURES: Final = 5
+"""So many calls in a row that failed make a model doubtful, as they do the default one (`readiness`)."""
+_PAUSES_S: Final = (0.0, 1.0, 2.0, 4.0)
+"""Before each canary that a doubtful model is asked: one of them comes after its breaker lets a probe through."""
 
 State = Literal["ready", "loading", "unloaded", "failed"]
 
@@ -58,6 +62,8 @@ class _Further:
         self.stop: AsyncExitStack | None = None
         self.loading: asyncio.Task[None] | None = None
         self.unloading: asyncio.Task[None] | None = None
+        self.doubt: asyncio.Task[None] | None = None
+        self.failures = 0
         self.failed_until: float | None = None
         self.users = 0
         self.unused_since = 0.0
@@ -200,6 +206,41 @@ class Registry:
             entry.users -= 1
             entry.unused_since = self._clock()
 
+    @contextmanager
+    def watching(self, router: Router) -> Iterator[None]:
+        """Inside is one call of a further model. One that is refused, late or cancelled says nothing about it.
+
+        Calls that fail one after the other may have failed by their turns: a few canaries decide. A model that answers
+        none of them is unloaded, and may be loaded again after `RETRY_S`.
+        """
+        entry = next((entry for entry in self._further if entry.router is router), None)
+        try:
+            yield
+        except (Overloaded, DeadlineExceeded):
+            raise
+        except Exception:
+            if entry is not None and entry.router is router:
+                entry.failures += 1
+                if entry.failures >= _FAILURES and entry.doubt is None:
+                    entry.doubt = asyncio.create_task(self._ask(entry, router))
+            raise
+        if entry is not None:
+            entry.failures = 0
+
+    async def _ask(self, entry: _Further, router: Router) -> None:
+        try:
+            for pause_s in _PAUSES_S:
+                await asyncio.sleep(pause_s)
+                if not entry.failures or await router.answers_canary():
+                    return
+            if entry.router is not router:  # unused, and unloaded meanwhile
+                return
+            entry.failed_until = self._clock() + RETRY_S
+            logger.error("a model fails and answers no canary; unloaded", extra={"fields": {"model": entry.model.name}})
+            await self._unload(entry)
+        finally:
+            entry.doubt, entry.failures = None, 0
+
     async def _router_of(self, entry: _Further, budget: Budget) -> InUse:
         if entry.router is None:
             self._begin_to_load(entry)
@@ -223,8 +264,8 @@ class Registry:
     def _refuse_failed(self, entry: _Further) -> None:
         if entry.failed_until is not None:
             raise ModelUnavailable(
-                f"the model '{entry.model.name}' could not be loaded, and the log says why; it is tried again "
-                f"{RETRY_S} s after that; the other models are there",
+                f"the model '{entry.model.name}' could not be loaded, or has failed, and the log says why; it is tried "
+                f"again {RETRY_S} s after that; the other models are there",
                 retry_after_s=max(1, round(entry.failed_until - self._clock())),
             )
 
@@ -289,10 +330,11 @@ class Registry:
 
     async def _close_further(self) -> None:
         for entry in self._further:
-            if entry.loading is not None:
-                entry.loading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await entry.loading
+            for task in (entry.doubt, entry.loading):
+                if task is not None:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
             if entry.router is not None:
                 await self._unload(entry)
             if entry.unloading is not None:

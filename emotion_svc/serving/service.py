@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from emotion_svc.errors import Overloaded
@@ -76,7 +77,8 @@ class Service:
         began = time.perf_counter()
         budget = Budget.of(self.models.default.deadline_ms, deadline_ms, len(turns))
         async with self.models.use(model, budget) as (name, router, stands_in):
-            watching = self.readiness.watching if router is self.models.default else nullcontext
+            is_default = router is self.models.default
+            watching = self.readiness.watching if is_default else partial(self.models.watching, router)
             keys = [turn_key(name, router.model_digest, turn) for turn in turns]
 
             async def compute(anew: Sequence[Turn]) -> list[Verdict]:

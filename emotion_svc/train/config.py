@@ -1,13 +1,13 @@
 """The settings of one training run: a TOML file, read once, refused where a key is unknown."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from emotion_svc.errors import SetupError
+from emotion_svc.files import read_settings
 
 
 class DeviceName(StrEnum):
@@ -154,14 +154,5 @@ def load_config(path: Path, kind: type[Config]) -> Config:
     Raises:
         SetupError: the file is missing, is no TOML, or a key is unknown or has a wrong value.
     """
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise SetupError(
-            f"training configuration '{path}' does not exist; run this in a checkout of the project, or give --config"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SetupError(f"training configuration '{path}' is no valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SetupError(f"'{path}': {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    advice = "run this in a checkout of the project, or give --config"
+    return read_settings(path, kind, "training configuration", SetupError, advice)

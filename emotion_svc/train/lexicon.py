@@ -1,17 +1,17 @@
 """The knowledge behind `learn_score`: words that children learn, and the forms in which Pika asks for them."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from emotion_svc.data import read_rows
+from emotion_svc.data import DataError, read_rows
 from emotion_svc.decoding.comparison import Entry, Wordbook
 from emotion_svc.decoding.facts import NUMBERS, Fact, words_of
+from emotion_svc.files import first_fault
 from emotion_svc.schema import Text
 from emotion_svc.taxonomy import Family
 from emotion_svc.train.sound import fit_sounds
@@ -198,14 +198,23 @@ def load_knowledge(train_data: Path) -> Knowledge:
         for reaction in read_rows(path, Reaction):
             reactions[reaction.verdict].append(reaction)
     words = [word for path in sorted((train_data / "lexicon").glob("*.jsonl")) for word in read_rows(path, Word)]
-    categories = json.loads((train_data / "exercises/categories.json").read_text(encoding="utf-8"))
+    categories = _read_categories(train_data / "exercises/categories.json")
     return Knowledge(
         words,
         dict(forms),
         dict(manners),
         dict(reactions),
-        {name: Category.model_validate(entry) for name, entry in categories.items()},
+        categories,
         dict(quiz),
         read_rows(train_data / "exercises/facts.jsonl", FactLine),
         read_rows(train_data / "exercises/glossary.jsonl", Gloss),
     )
+
+
+def _read_categories(path: Path) -> dict[str, Category]:
+    try:
+        return TypeAdapter(dict[str, Category]).validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}; it names the categories of the lexicon") from error
+    except ValidationError as error:
+        raise DataError(f"'{path}': {first_fault(error)}") from error

@@ -18,7 +18,7 @@ from emotion_svc.config import ConfigError, Settings, WhileLoading
 from emotion_svc.engines.base import CANARY
 from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.scripted import ScriptedEngine
-from emotion_svc.errors import ModelError, ModelUnavailable
+from emotion_svc.errors import EngineUnavailable, ModelError, ModelUnavailable
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.routing.router import Router
 from emotion_svc.schema import Answer, Turn, Verdict
@@ -224,6 +224,65 @@ async def test_a_model_that_cannot_be_loaded_harms_no_other_and_is_tried_again_l
     assert await name_of_user(registry, None, PLENTY) == "scripted"
     clock.now += RETRY_S
     assert await name_of_user(registry, "big", PLENTY) == "big"
+
+
+class Dying(Loading):
+    """Answers until it is told that it is dead, and nothing then."""
+
+    is_dead = False
+
+    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
+        if self.is_dead:
+            raise EngineUnavailable("the engine died")
+        return await super().classify(turns)
+
+
+async def fail(registry: Registry, router: Router, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(EngineUnavailable), registry.watching(router):
+            await router.classify([Turn(**TURN)])
+
+
+async def decided(registry: Registry) -> None:
+    doubt = registry._further[0].doubt
+    assert doubt is not None
+    await doubt
+
+
+async def test_a_model_that_fails_and_answers_no_canary_is_unloaded_and_loaded_anew_later(
+    open_registry: OpenRegistry, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion_svc.serving.registry._PAUSES_S", (0.0, 0.0))
+    dying = Dying()
+    registry = await open_registry(Made(dying, Loading()))
+    async with registry.use("big", PLENTY) as used:
+        dying.is_dead = True
+        await fail(registry, used.router, 4)
+        assert registry._further[0].doubt is None  # it takes five
+        await fail(registry, used.router, 1)
+        await decided(registry)
+    assert (state(registry), dying.is_closed) == ("failed", True)
+    with pytest.raises(ModelUnavailable, match="'big' could not be loaded, or has failed") as raised:
+        await name_of_user(registry, "big", PLENTY)
+    assert raised.value.retry_after_s == RETRY_S
+    assert await name_of_user(registry, None, PLENTY) == "scripted"
+    clock.now += RETRY_S
+    assert await name_of_user(registry, "big", PLENTY) == "big"
+
+
+async def test_a_model_whose_turns_fail_but_whose_canary_is_answered_stays(open_registry: OpenRegistry) -> None:
+    odd = Loading()
+    odd._table["Chính xác!"] = EngineUnavailable("not this turn")
+    registry = await open_registry(Made(odd))
+    async with registry.use("big", PLENTY) as used:
+        await fail(registry, used.router, 4)
+        with registry.watching(used.router):
+            await used.router.classify([CANARY])  # one that is answered ends the row
+        await fail(registry, used.router, 4)
+        assert registry._further[0].doubt is None
+        await fail(registry, used.router, 1)
+        await decided(registry)
+    assert (state(registry), odd.is_closed) == ("ready", False)
 
 
 async def test_at_the_end_all_models_are_closed(open_registry: OpenRegistry, clock: Clock) -> None:

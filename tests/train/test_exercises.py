@@ -3,12 +3,14 @@
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from emotion_svc.data import DataError
 from emotion_svc.train.exercises import Exercise, ExerciseMaker
 from emotion_svc.train.lexicon import load_knowledge
 
@@ -91,3 +93,23 @@ def test_a_lexicon_entry_does_not_contradict_itself(word: object) -> None:
     assert word.en.lower() not in {wrong.lower() for wrong in (*word.confused, *word.misspelt)}
     assert not set(word.confused) & set(word.ear)
     assert re.search(rf"(?<!\w){re.escape(word.en)}(?!\w)", word.sentence[0], re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("[]", "Input should be an object"),
+        ('{"animals": {"legs": 4}}', "animals."),
+    ],
+)
+def test_wrong_categories_are_refused_with_the_file(content: str | None, told: str, tmp_path: Path) -> None:
+    data = shutil.copytree(Path(__file__).parents[2] / "train_data", tmp_path / "train_data")
+    path = data / "exercises/categories.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError) as raised:
+        load_knowledge(data)
+    assert str(path) in str(raised.value)
+    assert told in str(raised.value)

@@ -354,4 +354,7 @@ def test_outside_of_a_checkout_it_says_what_to_do(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["train"])
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "'train_data/pika.toml' does not exist; run this in a checkout of the project" in done.stderr
+    assert (
+        "'train_data/pika.toml' cannot be read: No such file or directory; run this in a checkout of the project"
+        in done.stderr
+    )
