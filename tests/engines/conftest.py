@@ -1,5 +1,6 @@
 """Turns for every engine, and the models that the tests start."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from emotion_svc.decoding.slots import find_slots
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of, load_calibration
 from emotion_svc.schema import Turn
+from tests.engines.remote_host import SAD
 from tests.paths import EVAL_DATA
+from tests.upstream import Upstream, says
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,9 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedModel:
     graph = Path(tmp_path_factory.mktemp("fp32")) / "model.fp32.onnx"
     export_onnx(SHIPPED, find_slots(shipped.tokens.tokenizer, shipped.index), "fp32", graph)
     return EmbeddedModel(onnx_file=graph, temperatures=calibration.by_digest[digest_of(SHIPPED / WEIGHTS_FILE)])
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream(says(SAD)) as upstream:
+        yield upstream

@@ -13,7 +13,7 @@ from emotion_svc.routing.spend import Spend
 from emotion_svc.routing.tier import Tier, TierPlan
 from emotion_svc.schema import Turn, Verdict
 from tests.routing.plays import FAILS, HANGS, OK, TURN, Play, PlayingEngine
-from tests.routing.test_router import DAY, PRICE, WHEN_UNSURE, ask, calls, tier
+from tests.routing.routers import DAY, PRICE, WHEN_UNSURE, ask, calls, tier
 from tests.routing.virtual import now, run
 
 

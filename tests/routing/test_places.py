@@ -12,7 +12,7 @@ from emotion_svc.routing.router import Router
 from emotion_svc.routing.tier import Tier, TierPlan
 from emotion_svc.schema import Turn, Verdict
 from tests.routing.plays import FAILS, HANGS, TURN, Play, PlayingEngine, Seen
-from tests.routing.test_router import POLICY, ask, calls, net_last
+from tests.routing.routers import POLICY, ask, calls, net_last
 from tests.routing.virtual import now, run
 from tests.upstream import Upstream, after, says
 

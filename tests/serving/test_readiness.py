@@ -14,7 +14,7 @@ from emotion_svc.schema import Turn, Verdict
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.readiness import Readiness
 from tests.routing.plays import FAILS, OK, PlayingEngine
-from tests.routing.test_router import POLICY, tier
+from tests.routing.routers import POLICY, tier
 from tests.routing.virtual import now, run
 from tests.serving.test_operations import metric
 

@@ -4,15 +4,13 @@ import asyncio
 import operator
 import statistics
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
-from openai import InternalServerError, NotFoundError, OpenAI
 
 from emotion_svc.config import ConfigError, Settings, WhileLoading
 from emotion_svc.engines.base import CANARY
@@ -21,73 +19,23 @@ from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import EngineUnavailable, ModelError, ModelUnavailable
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.routing.router import Router
-from emotion_svc.schema import Answer, Turn, Verdict
+from emotion_svc.schema import Turn, Verdict
 from emotion_svc.serving.app import create_app
 from emotion_svc.serving.budget import Budget
 from emotion_svc.serving.metrics import Metrics
-from emotion_svc.serving.models_file import further_models
 from emotion_svc.serving.openai_errors import UnknownModel
 from emotion_svc.serving.registry import RETRY_S, FurtherModel, Registry, State
-from tests.serving.conftest import listening
-from tests.serving.test_decisions import RIGHT
-from tests.serving.test_operations import metric
-
-IDLE_S = 100.0
-TURN = {"previous_question": "Con mèo?", "previous_answer": "cat", "response": "Chính xác!"}
-LINES = "Previous Question: Con mèo?\nPrevious Answer: cat\nResponse to check: Chính xác!"
-MESSAGES: Any = [{"role": "user", "content": LINES}]
-ALIAS = "HuggingFaceTB/SmolLM2-135M-Instruct"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Loading(ScriptedEngine):
-    """Its start ends when it is let, or as the error that it is given."""
-
-    model_name = "big-one"
-    model_digest = "1" * 16
-
-    def __init__(self, error: Exception | None = None, *, let: bool = True) -> None:
-        super().__init__({"Chính xác!": Answer(emotion="proud", learn_score=False)})
-        self._error, self.let, self.is_closed = error, asyncio.Event(), False
-        if let:
-            self.let.set()
-
-    async def start(self) -> None:
-        await self.let.wait()
-        if self._error is not None:
-            raise self._error
-        await super().start()
-
-    async def close(self) -> None:
-        self.is_closed = True
-        await super().close()
-
-
-class OffGrammar(Loading):
-    async def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
-        return [
-            verdict.model_copy(update={"emotion_posterior": dict.fromkeys(verdict.emotion_posterior, 0.0)})
-            for verdict in await super().classify(turns)
-        ]
-
-
-class Made:
-    """Makes engines in the order given, and keeps them."""
-
-    def __init__(self, *engines: Loading) -> None:
-        self.engines, self.count = engines, 0
-
-    def __call__(self) -> Router:
-        self.count += 1
-        return Router.around(self.engines[self.count - 1])
-
+from tests.serving.further import (
+    ALIAS,
+    IDLE_S,
+    PLENTY,
+    TURN,
+    Clock,
+    Loading,
+    Made,
+    OffGrammar,
+    name_of_user,
+)
 
 OpenRegistry = Callable[..., Any]
 
@@ -121,14 +69,6 @@ async def open_registry(clock: Clock) -> AsyncIterator[OpenRegistry]:
 
 def state(registry: Registry) -> State:
     return registry.describe("big").state
-
-
-async def name_of_user(registry: Registry, name: str | None, budget: Budget) -> str:
-    async with registry.use(name, budget) as used:
-        return used.name
-
-
-PLENTY = Budget.of(60_000, None, clock=lambda: 0.0)  # it never ends
 
 
 async def test_a_model_is_loaded_at_first_use_past_its_canary_and_then_is_there(open_registry: OpenRegistry) -> None:
@@ -318,185 +258,6 @@ async def test_an_unknown_name_is_refused_with_those_that_there_are(open_registr
     with pytest.raises(UnknownModel, match=rf"scripted, {ALIAS}, big, someone/big") as raised:
         await name_of_user(registry, "Zanzibar", PLENTY)
     assert "Zanzibar" not in str(raised.value)
-
-
-FILE = """
-[[models]]
-name = "again"
-model = "{model}"
-aliases = ["someone/again"]
-
-[[models]]
-name = "broken"
-model = "/nowhere"
-"""
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "models.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_the_file_names_the_further_models(tmp_path: Path) -> None:
-    settings = Settings(models=written(tmp_path, FILE.format(model=SHIPPED)))
-    assert [model[:2] for model in further_models(settings)] == [("again", ("someone/again",)), ("broken", ())]
-    assert isinstance(further_models(settings)[0].create().head, EmbeddedEngine)
-    assert further_models(Settings()) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("models = 1", "models: Input should be a valid tuple"),
-        ("[[models]]\nname = 'x'", r"models\.0\.model: Field required"),
-        ("[[models]]\nname = 'x'\nmodel = 'y'\nengin = 'vllm'", r"models\.0\.engin: Extra inputs"),
-        ("[[models]]\nname = 'x'\nmodel = 'y'\nengine = 'magic'", r"models\.0\.engine: Input should be 'embedded'"),
-        ("[[models]\n", "is no valid TOML"),
-    ],
-)
-def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"models file '.*models\.toml'.*{told}"):
-        further_models(Settings(models=written(tmp_path, text)))
-
-
-def test_a_file_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="models file '/nowhere' cannot be read: No such file"):
-        further_models(Settings(models=Path("/nowhere")))
-
-
-def test_vllm_is_not_loaded_by_several_workers(tmp_path: Path) -> None:
-    text = "[[models]]\nname = 'x'\nmodel = 'y'\nengine = 'vllm'"
-    with pytest.raises(ConfigError, match=r"'x' needs the engine vllm, .* workers \(2\) must be 1"):
-        further_models(Settings(models=written(tmp_path, text), workers=2))
-
-
-def test_the_name_of_a_tier_of_the_default_model_is_no_further_models() -> None:
-    with pytest.raises(ConfigError, match="'scripted' is that of a tier of the default model"):
-        create_app(ScriptedEngine(), Settings(), [FurtherModel("scripted", (), Made())])
-
-
-TWO = """
-[[models]]
-name = "one"
-model = "{model}"
-
-[[models]]
-name = "two"
-model = "{model}"
-"""
-
-
-async def test_two_models_of_one_file_are_told_apart_in_the_metrics(tmp_path: Path, clock: Clock) -> None:
-    metrics = Metrics()
-    further = further_models(Settings(models=written(tmp_path, TWO.format(model=SHIPPED))))
-    registry = Registry(
-        Router.around(EmbeddedEngine()),
-        [],
-        further,
-        idle_s=IDLE_S,
-        while_loading="wait",
-        metrics=metrics,
-        clock=clock,
-    )
-    async with registry.ready():
-        for name in ("one", "two", "two"):
-            async with registry.use(name, PLENTY) as used:
-                [verdict] = await used.router.classify([Turn(**TURN)])
-                assert verdict.tier == name
-                digest = used.router.model_digest
-        clock.now += IDLE_S - 1
-        await name_of_user(registry, "two", PLENTY)
-        clock.now += 1
-        await registry.unload_idle()
-        text = metrics.render().decode()
-    info = f'emotion_svc_model_info{{digest="{digest}",engine="embedded",model='
-    for model, is_there in (("pika-tiny", 1), ("one", 0), ("two", 1)):
-        assert metric(text, f'{info}"{model}"}}') == is_there
-    for tier, calls in (("one", 1), ("two", 2)):
-        assert metric(text, f'emotion_svc_tier_calls_total{{outcome="answered",tier="{tier}"}}') == calls
-    assert 'tier_calls_total{outcome="answered",tier="embedded"}' not in text
-
-
-@contextmanager
-def served(tmp_path: Path, **more: Any) -> Iterator[tuple[httpx.Client, OpenAI]]:
-    settings = Settings(models=written(tmp_path, FILE.format(model=SHIPPED)), deadline_ms=60_000, **more)
-    with (
-        listening(ScriptedEngine(), settings, further_models(settings)) as client,
-        OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as openai,
-    ):
-        yield client, openai
-
-
-def test_all_wires_answer_by_the_model_that_they_name(tmp_path: Path) -> None:
-    with served(tmp_path) as (client, openai):
-        assert openai.models.retrieve(ALIAS).model_extra == {
-            "root": "scripted",
-            "digest": "0" * 16,
-            "state": "ready",
-        }
-        assert openai.models.retrieve("someone/again").model_extra == {
-            "root": "again",
-            "digest": None,
-            "state": "unloaded",
-        }
-        native = client.post("/v1/classify?detail=true&model=someone/again", json=TURN).json()
-        digest = native["model_digest"]
-        assert (native["engine"], native["family"]) == ("embedded", "thats_right")
-        batch = client.post("/v1/classify/batch?model=again", json={"turns": [TURN]}).json()
-        chat = openai.chat.completions.create(model="again", messages=MESSAGES)
-        decision = openai.decisions.create(model="someone/again", input=LINES, questions=[RIGHT])
-        assert batch["answers"] == [native["answer"]]
-        assert (chat.system_fingerprint, chat.model) == (digest, "again")
-        assert decision.answers[0].probability == native["learn_score_probability"]  # type: ignore[union-attr]
-        assert client.post("/v1/classify?detail=true", json=TURN).json()["engine"] == "scripted"
-
-        listed = {model.id: model.model_extra for model in openai.models.list()}
-        assert list(listed) == ["scripted", ALIAS, "again", "someone/again", "broken"]
-        assert listed["again"] == {"root": "again", "digest": digest, "state": "ready"}
-        metrics = client.get("/metrics").text
-        assert 'emotion_svc_model_loads_total{model="again",outcome="loaded"} 1.0' in metrics
-
-
-def test_who_stands_in_says_its_own_name() -> None:
-    further = [FurtherModel("big", (), Made(Loading(let=False)))]  # it loads for ever
-    with (
-        listening(ScriptedEngine(), Settings(while_loading="default"), further) as client,
-        OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as openai,
-    ):
-        for asked, named in (("big", "scripted"), (ALIAS, ALIAS)):
-            chat = openai.chat.completions.create(model=asked, messages=MESSAGES)
-            with openai.chat.completions.create(model=asked, messages=MESSAGES, stream=True) as stream:
-                assert {chunk.model for chunk in stream} == {chat.model} == {named}
-            assert openai.decisions.create(model=asked, input=LINES, questions=[RIGHT]).model == named
-        detail = client.post("/v1/classify?detail=true&model=big", json=TURN).json()
-        assert detail["tier"] == "scripted"
-
-
-def test_a_model_that_cannot_be_loaded_is_a_clear_503_and_the_others_answer(tmp_path: Path) -> None:
-    with served(tmp_path) as (client, openai):
-        with pytest.raises(InternalServerError) as raised:
-            openai.chat.completions.create(model="broken", messages=MESSAGES)
-        assert (raised.value.status_code, raised.value.code) == (503, "model_unavailable")
-        assert "'broken' could not be loaded" in raised.value.message
-        assert raised.value.response.headers["retry-after"] == str(RETRY_S)
-        refused = client.post("/v1/classify?model=broken", json=TURN)
-        assert (refused.status_code, refused.json()["error"]["kind"]) == (503, "model_unavailable")
-        assert openai.models.retrieve("broken").model_extra == {"root": "broken", "digest": None, "state": "failed"}
-        assert client.get("/readyz").status_code == 200
-        assert openai.chat.completions.create(model="again", messages=MESSAGES).model == "again"
-
-
-def test_a_model_that_is_not_served_is_not_found_on_every_wire(client: httpx.Client) -> None:
-    native = client.post("/v1/classify?model=Zanzibar", json=TURN)
-    assert (native.status_code, native.json()["error"]["kind"]) == (404, "model_not_found")
-    with OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as openai:
-        for name in ("Zanzibar", "some/Zanzibar"):
-            with pytest.raises(NotFoundError) as raised:
-                openai.models.retrieve(name)
-            assert raised.value.code == "model_not_found"
-            assert "Zanzibar" not in raised.value.message
-    assert "Zanzibar" not in native.text
 
 
 def resident_bytes() -> int:
