@@ -36,7 +36,20 @@ class ConfigError(SetupError):
 def _passes_at_a_time(given: dict[str, Any]) -> int:
     """One for each core that this process may use, shared among the workers, and at most 4."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores // int(given.get("workers", 1))))
+    return max(1, min(4, cores_granted(cores) // int(given.get("workers", 1))))
+
+
+def cores_granted(cores: int, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many of these cores a container may use up: at least 1.
+
+    A limit of CPU time (`docker run --cpus`, Kubernetes) hides no core; it stands in `cpu_max`, the kernel's file of
+    the control group (version 2: microseconds in each period, docs.kernel.org/admin-guide/cgroup-v2.html).
+    """
+    try:
+        quota, period = cpu_max.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or its quota is "max"
+        return cores
 
 
 class Settings(BaseSettings):

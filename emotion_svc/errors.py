@@ -238,7 +238,7 @@ class MissingExtra(SetupError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this needs the package '{package}', which is not installed; "
-            f"install it with: pip install 'emotion-svc[{extra}]'"
+            f"install the extra '{extra}' of emotion-svc (in a checkout: pip install '.[{extra}]')"
         )
 
 

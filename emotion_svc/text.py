@@ -12,9 +12,13 @@ def normalize(text: str) -> str:
     White space (line ends and tabs too) becomes one space, so that no field can begin a new line in a
     prompt. Lone surrogates, which cannot be encoded as UTF-8, are dropped like controls. Idempotent.
     """
-    if text.isprintable():  # nothing to drop: no need to look at each character
-        return " ".join(unicodedata.normalize("NFC", text).split())
-    kept = "".join(
-        " " if char.isspace() else char for char in text if char.isspace() or unicodedata.category(char) not in _DROPPED
-    )
-    return " ".join(unicodedata.normalize("NFC", kept).split())
+    if not text.isprintable():  # else there is nothing to drop
+        # Each kind of character is looked at once: a body of line ends must not hold up the event loop.
+        text = text.translate({ord(char): _in_place_of(char) for char in set(text) if not char.isprintable()})
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _in_place_of(char: str) -> str | None:
+    if char.isspace():
+        return " "
+    return None if unicodedata.category(char) in _DROPPED else char

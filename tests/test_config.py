@@ -1,11 +1,12 @@
 import pickle
 import re
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 import pytest
 from pydantic import ValidationError
 
-from emotion_svc.config import ConfigError, Settings, Variants, load_settings
+from emotion_svc.config import ConfigError, Settings, Variants, cores_granted, load_settings
 from emotion_svc.decoding.choice import VariantPolicy
 from tests.paths import ROOT
 
@@ -152,3 +153,23 @@ def test_a_tiers_file_has_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("EMOTION_SVC_DEADLINE_MS", "80")
     with pytest.raises(ConfigError, match="its file has a deadline_ms of its own"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [
+        ("max 100000\n", 8),
+        ("150000 100000\n", 1),
+        ("200000 100000\n", 2),
+        ("25000 100000\n", 1),
+        ("6400000 100000\n", 8),
+        ("", 8),
+        ("100000 0\n", 8),
+        (None, 8),
+    ],
+)
+def test_a_containers_limit_of_cpu_time_counts_as_cores(text: str | None, cores: int, tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    if text is not None:
+        file.write_text(text)
+    assert cores_granted(8, file) == cores

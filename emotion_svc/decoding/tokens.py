@@ -88,6 +88,8 @@ class TurnTokenizer:
         self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent / WORDING_FILE)
         self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
         self._mark_ids = {mark: self._own(mark) for mark in MARKS}
+        least = Turn(previous_question="", previous_answer="", response="x")
+        self._beside_fields = len(self.encode(least).ids) - len(self.field_ids("x"))
 
     def field_ids(self, text: str) -> list[int]:
         """The tokens of one field, uncut."""
@@ -102,6 +104,11 @@ class TurnTokenizer:
             truncated |= was_cut
         opinion = self._opinion(turn)
         return Encoded(self.assemble(fields, self._told(turn, opinion)), truncated, opinion and opinion.first)
+
+    def count(self, turn: Turn) -> int:
+        """How many tokens `encode` gives, without reading what it would tell of the turn."""
+        fields = (min(len(self.field_ids(getattr(turn, name))), limit) for name, limit in FIELD_TOKENS.items())
+        return self._beside_fields + sum(fields)
 
     def marks(self, turn: Turn) -> dict[str, tuple[str, ...]]:
         """What code tells the model about the turn, in tokens, by the prompt's variable for it."""

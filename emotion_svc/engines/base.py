@@ -77,7 +77,7 @@ async def check_canary(engine: Engine) -> Verdict:
     [verdict] = await engine.classify([CANARY])
     text = verdict.answer.model_dump_json()
     total = sum(verdict.emotion_posterior.values())
-    if text not in ALL_ANSWERS or abs(total - 1) > 1e-3:
+    if text not in ALL_ANSWERS or not abs(total - 1) <= 1e-3:  # of NaN nothing is true
         raise CanaryFailed(
             f"engine '{engine.name}' with model '{engine.model_name}' answered the canary turn outside the grammar "
             f"(posterior sum {total:.3f}); do not use this model with this engine"

@@ -4,6 +4,7 @@ A reply is read as plain JSON and by its shape: hosts differ in what they leave 
 built without any check.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -144,6 +145,6 @@ def _step(token: Any) -> TextStep:
 
 def _pairs(entry: Any) -> list[tuple[str, float]]:
     match entry:
-        case {"token": str(text), "logprob": (float() | int()) as logprob}:
+        case {"token": str(text), "logprob": (float() | int()) as logprob} if math.isfinite(logprob):
             return [(text, float(logprob))]
     return []

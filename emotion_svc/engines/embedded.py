@@ -272,7 +272,7 @@ class EmbeddedEngine:
         """Tokens of the turn as the model reads it, without the system prompt, and of the answer."""
         tokens = self._loaded.tokens
         text = answer.model_dump_json()
-        return len(tokens.encode(turn).ids), len(tokens.tokenizer.encode(text, add_special_tokens=False).ids)
+        return tokens.count(turn), len(tokens.tokenizer.encode(text, add_special_tokens=False).ids)
 
     async def close(self) -> None:
         """Answers what is queued, stops, and lets go of the model."""

@@ -1,7 +1,8 @@
 """The evaluation command: gold turns and an engine in, a report out; exit 1 where a bar is missed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from emotion_svc.data import read_examples
-from emotion_svc.errors import MissingExtra, SetupError
+from emotion_svc.data import DataError, read_examples
+from emotion_svc.errors import EngineUnavailable, HostFailed, MissingExtra, SetupError
 from emotion_svc.exits import told_in_one_line
 from emotion_svc.modeldir import SHIPPED, UNCALIBRATED, WEIGHTS_FILE, digest_of, load_calibration
 from emotion_svc.prompt import prompt_for
@@ -46,8 +47,11 @@ class _Said(NamedTuple):
 
 
 class _Scored(NamedTuple):
+    """The report, and the predictions behind it, of the gold turns at these places: of all that got an answer."""
+
     predictions: "list[Prediction]"
     report: "Report"
+    answered: Sequence[int]
 
 
 def evaluate(
@@ -93,6 +97,10 @@ def evaluate(
         if plot is not None:
             _check_plot(plot)
         examples = read_examples([gold])
+        if not examples:
+            raise DataError(f"'{gold}' holds no turns; each line is one, see docs/annotation.md")
+        if json_out is not None and not json_out.parent.is_dir():
+            raise SetupError(f"--json: the folder '{json_out.parent}' does not exist; make it first")
         if engine is not EngineName.REMOTE and (preset or base_url) is not None:
             raise typer.BadParameter("--preset and --base-url are for --engine remote")
         if against_fp32 and engine is not EngineName.EMBEDDED:
@@ -112,7 +120,11 @@ def evaluate(
         if against_fp32:
             rivals.append(_say_fp32(examples, Path(model or SHIPPED)))
         scored = _score(engine, examples, gold, settings)
-        compared = {rival.name: compare(examples, scored.predictions, rival.predictions) for rival in rivals}
+        answered = [examples[place] for place in scored.answered]
+        compared = {
+            rival.name: compare(answered, scored.predictions, [rival.predictions[place] for place in scored.answered])
+            for rival in rivals
+        }
         report = scored.report.model_copy(update={"against": compared})
         typer.echo(to_markdown(report))
         if plot is not None:
@@ -121,6 +133,9 @@ def evaluate(
             plot_risk_coverage(report, plot)
     if json_out is not None:
         json_out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if report.unanswered:
+        typer.echo(f"turns without an answer: {_listed(report.unanswered)}", err=True)
+        raise typer.Exit(1)
     for name, value, bar in (
         ("emotion", report.emotion_accuracy.value, min_emotion),
         ("learn_score", report.learn_score_accuracy.value, min_learn_score),
@@ -181,33 +196,44 @@ def _score_embedded(examples: Sequence[Example], gold: Path, settings: _Settings
         latency_ms=latency(model, turns),
         threshold=settings.threshold,
     )
-    return _Scored(said, report)
+    return _Scored(said, report, range(len(examples)))
 
 
 def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
     from emotion_svc.config import load_settings
     from emotion_svc.engines.factory import create_engine, running
+    from emotion_svc.eval.asking import ask_each
     from emotion_svc.eval.report import make_report
     from emotion_svc.eval.run import predictions
 
     given = load_settings(engine=kind.value, model=settings.model, preset=settings.preset, base_url=settings.base_url)
 
-    async def run() -> tuple[list[Verdict], str, str]:
+    async def run() -> tuple[list[Verdict | HostFailed], str, str]:
         async with running(create_engine(given)) as engine:
-            return await engine.classify([e.turn for e in examples]), engine.model_name, engine.model_digest
+            said = await ask_each(engine, [example.turn for example in examples])
+            return said, engine.model_name, engine.model_digest
 
-    verdicts, name, digest = asyncio.run(run())
-    said = predictions(verdicts)
+    outcomes, name, digest = asyncio.run(run())
+    verdicts = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Verdict)}
+    failures = Counter(outcome.kind for outcome in outcomes if isinstance(outcome, HostFailed))
+    if not verdicts:
+        raise EngineUnavailable(f"the host answered none of {len(examples)} turns: {_listed(failures)}")
+    said = predictions([*verdicts.values()])
     report = make_report(
-        examples,
+        [examples[place] for place in verdicts],
         said,
         engine=kind,
         model=name,
         model_digest=digest,
         gold=str(gold),
         threshold=settings.threshold,
+        unanswered=dict(failures),
     )
-    return _Scored(said, report)
+    return _Scored(said, report, [*verdicts])
+
+
+def _listed(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in failures.items())
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:
@@ -223,7 +249,7 @@ def _score_baseline(examples: Sequence[Example], gold: Path, settings: _Settings
         gold=str(gold),
         threshold=settings.threshold,
     )
-    return _Scored(said, report)
+    return _Scored(said, report, range(len(examples)))
 
 
 def _say_baseline(examples: Sequence[Example], settings: _Settings) -> _Said:

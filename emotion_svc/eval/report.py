@@ -83,6 +83,8 @@ class Report(BaseModel):
     model_digest: str
     gold: str
     turns: int
+    unanswered: dict[str, int] = {}
+    """Turns beside these that the host did not answer, by the kind of its failure; in no figure."""
     emotion_accuracy: Interval
     emotion_defensible: Interval
     emotion_macro_f1: Interval
@@ -113,6 +115,7 @@ def make_report(
     steadiness: Mapping[str, Bools] | None = None,
     latency_ms: Floats | None = None,
     threshold: float | None = None,
+    unanswered: Mapping[str, int] | None = None,
 ) -> Report:
     """Measures predictions against gold.
 
@@ -126,6 +129,7 @@ def make_report(
         steadiness: for each way to rewrite a turn, whether its family stayed (see `run.steadiness`).
         latency_ms: the time of each turn, alone.
         threshold: under which a turn is handed over; one is recommended where it is None.
+        unanswered: how many other turns got no answer, by the kind of failure.
 
     Raises:
         SetupError: no turn has a confidence at or over the threshold.
@@ -138,6 +142,7 @@ def make_report(
         model=model,
         model_digest=model_digest,
         gold=gold,
+        unanswered=dict(unanswered or {}),
         turns=len(examples),
         emotion_accuracy=bootstrap(table, lambda t: float(t.emotion_right.mean())),
         emotion_defensible=bootstrap(table, lambda t: float(t.emotion_defensible.mean())),
@@ -229,6 +234,7 @@ def to_markdown(report: Report) -> str:
     lines = [
         f"{report.turns} turns of `{report.gold}`, engine `{report.engine}`, model `{report.model}` "
         f"({report.model_digest}). Brackets hold 95 % bootstrap intervals.",
+        *_unanswered_lines(report),
         "",
         "| measure | value |",
         "|---|---|",
@@ -252,6 +258,13 @@ def to_markdown(report: Report) -> str:
     lines += ["", "Most frequent confusions (gold → said): "]
     lines[-1] += ", ".join(f"{gold} → {said} ({count})" for gold, said, count in report.confusions) + "."
     return "\n".join(lines) + "\n"
+
+
+def _unanswered_lines(report: Report) -> list[str]:
+    if not report.unanswered:
+        return []
+    kinds = ", ".join(f"{kind} {count}" for kind, count in report.unanswered.items())
+    return ["", f"**{sum(report.unanswered.values())} further turns got no answer ({kinds}) and are in no figure.**"]
 
 
 def _handover_lines(report: Report) -> list[str]:

@@ -1,5 +1,6 @@
 """From settings to a router: the tiers of the file, or the one engine that the settings name."""
 
+import logging
 from collections.abc import Mapping
 
 from emotion_svc.config import Settings
@@ -11,15 +12,26 @@ from emotion_svc.routing.spend import Spend
 from emotion_svc.routing.tier import Tier, TierPlan
 from emotion_svc.routing.tiers_file import Tiers, TiersError, TierTable, load_tiers
 
+logger = logging.getLogger(__name__)
+
 
 def create_router(settings: Settings) -> Router:
     """The router for the settings, not started.
 
     Raises:
-        SetupError: the tiers file, or what it asks for, cannot be; the message says what and where.
+        SetupError: the tiers file, or what it asks for, cannot be; the message says what and where. Or a spend file is
+            given without one.
     """
     if settings.tiers is None:
-        return Router.around(create_engine(settings), deadline_ms=settings.deadline_ms)
+        if settings.spend_file is not None:
+            raise TiersError(
+                "EMOTION_SVC_SPEND_FILE is given, but no tiers file, whose spend_cap_usd_per_day it is kept for: "
+                "nothing would be capped; give a tiers file (docs/tiers.md), or leave it out"
+            )
+        engine, price = create_engine(settings), _price_of_one(settings)
+        if price is not None:
+            logger.warning("the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)")
+        return Router.around(engine, deadline_ms=settings.deadline_ms, price=price)
     return router_of(load_tiers(settings.tiers), settings)
 
 
@@ -41,10 +53,28 @@ def build_tiers(tiers: Tiers, settings: Settings) -> list[Tier]:
 
 
 def price_of(table: TierTable) -> Price | None:
-    """What the tier's tokens cost: the file's word, else the preset's; None where they are free."""
-    if table.preset is None or table.price is not None:
+    """What the tier's tokens cost: the file's word, else the preset's; None where they are free.
+
+    Raises:
+        TiersError: what a decisions host says has a price: no request bounds it, so no cap would hold.
+        PresetError: there is no such preset.
+    """
+    if table.preset is None:
         return table.price
-    return find_preset(table.preset, model=table.model, base_url=table.base_url).price
+    preset = find_preset(table.preset, model=table.model, base_url=table.base_url)
+    price = preset.price if table.price is None else table.price
+    if preset.wire == "decisions" and price is not None and price.output_usd:
+        raise TiersError(
+            f"tier '{table.name}': output_usd is {price.output_usd:g}, but how much a decisions host says cannot be "
+            "bounded, and so not capped; set it to 0, or ask the host as a chat"
+        )
+    return price
+
+
+def _price_of_one(settings: Settings) -> Price | None:
+    if settings.preset is None:
+        return None
+    return find_preset(settings.preset, model=settings.model, base_url=settings.base_url).price
 
 
 def engine_of(table: TierTable, settings: Settings) -> Engine:

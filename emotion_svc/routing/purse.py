@@ -46,15 +46,15 @@ class Purse:
     Args:
         tier: the tier's name.
         price: None where its calls are free.
-        spend: what all tiers have spent; needed where there is a price.
+        spend: what all tiers have spent, and the cap; without it paid calls are counted, and nothing caps them.
     """
 
     def __init__(self, tier: str, price: Price | None, spend: Spend | None) -> None:
-        assert price is None or spend is not None
         self._tier, self._price, self._spend = tier, price, spend
         self.is_shut = False
         """Whether the last call that asked for leave did not get it."""
         self._told_on: date | None = None
+        self._file_fails = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = 0
 
@@ -85,6 +85,9 @@ class Purse:
         except SpendError:
             self._tell_that_the_file_fails()
             return None
+        if self._file_fails:
+            self._file_fails = False
+            logger.warning("the spend file works again", extra={"fields": {"tier": self._tier}})
         if reservation is None:
             self._tell_that_the_cap_is_reached(spend)
             return None
@@ -111,6 +114,10 @@ class Purse:
         finally:
             self._book(leave.reservation, usage, observer)
 
+    def count(self, verdict: Verdict, observer: Observer) -> None:
+        """Tells what an answer cost for which nobody asked for leave: that of an engine alone, which nothing caps."""
+        self._book(None, verdict.usage, observer)
+
     async def close(self) -> None:
         """Brings the books to their end."""
         while self._under_way:
@@ -119,7 +126,7 @@ class Purse:
     def _book(self, reservation: Reservation | None, usage: TokenUsage | None, observer: Observer) -> None:
         if reservation is None or self._price is None or self._spend is None:
             if usage is not None:
-                observer.saw_usage(self._tier, usage, 0.0)
+                observer.saw_usage(self._tier, usage, 0.0 if self._price is None else self._price.usd(usage))
             return
         if usage is None:  # cut off, or not counted: it may be billed, so the reservation stays
             observer.saw_usage(self._tier, None, reservation.usd)
@@ -152,6 +159,9 @@ class Purse:
         return task
 
     def _tell_that_the_file_fails(self) -> None:
+        if self._file_fails:  # it is told once, and again when it works: calls may come by the hundred
+            return
+        self._file_fails = True
         logger.exception("the spend file fails; a paid tier is not asked", extra={"fields": {"tier": self._tier}})
 
     def _tell_that_the_cap_is_reached(self, spend: Spend) -> None:

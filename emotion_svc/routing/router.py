@@ -14,7 +14,8 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from emotion_svc.engines.base import CANARY, Engine
+from emotion_svc.engines.base import CANARY, Engine, KeepsLine
+from emotion_svc.engines.presets import Price
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded, ServiceError
 from emotion_svc.routing.breaker import Clock
 from emotion_svc.routing.conditions import why_asked
@@ -56,9 +57,14 @@ class Router:
         self._proof: Verdict | None = None
 
     @classmethod
-    def around(cls, engine: Engine, *, name: str | None = None, deadline_ms: float = DEADLINE_MS) -> "Router":
-        """One engine alone: nothing stands in for it, so it is waited for. Its tier has the `name`, or the engine's."""
-        tier = Tier(TierPlan(name or engine.name), engine)
+    def around(
+        cls, engine: Engine, *, name: str | None = None, deadline_ms: float = DEADLINE_MS, price: Price | None = None
+    ) -> "Router":
+        """One engine alone: nothing stands in for it, so it is waited for. Its tier has the `name`, or the engine's.
+
+        What its calls cost at a `price` is counted, and capped by nothing.
+        """
+        tier = Tier(TierPlan(name or engine.name, price=price), engine)
         return cls([tier], tier, deadline_ms=deadline_ms)
 
     @property
@@ -75,6 +81,11 @@ class Router:
     def tier_names(self) -> tuple[str, ...]:
         """The names of the tiers, in their order."""
         return tuple(tier.name for tier in self._tiers)
+
+    @property
+    def gains_by_batches(self) -> bool:
+        """Whether turns in one call are cheaper than each in its own: those of the embedded engine share passes."""
+        return any(isinstance(tier.engine, KeepsLine) for tier in self._tiers)
 
     @property
     def model_name(self) -> str:

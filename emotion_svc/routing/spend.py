@@ -146,7 +146,7 @@ def read_spend(path: Path, today: date) -> DaySpend:
         day = DaySpend.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return DaySpend(day=today)
-    except ValidationError as error:
+    except (ValidationError, UnicodeDecodeError) as error:
         raise SpendError(
             f"spend file '{path}' is damaged or none; what was spent today is unknown: repair it, or delete it to "
             "begin with nothing"

@@ -173,6 +173,8 @@ class Tier:
         if len(turns) == 1:
             self.latency.saw(seconds)
         self._observer.saw_call(self.name, "answered", seconds, len(turns))
+        for verdict in verdicts:
+            self._purse.count(verdict, self._observer)
         return verdicts
 
     async def answers_canary(self) -> bool:

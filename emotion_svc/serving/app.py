@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
@@ -13,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from emotion_svc import __version__
 from emotion_svc.config import Settings
 from emotion_svc.engines.base import Engine
-from emotion_svc.errors import ServiceError
+from emotion_svc.errors import Overloaded, ServiceError
 from emotion_svc.routing.router import Router
 from emotion_svc.serving.admission import Admission
 from emotion_svc.serving.border import Border
@@ -29,6 +30,7 @@ from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.once import Once
 from emotion_svc.serving.openai_errors import encode_for
 from emotion_svc.serving.pages import docs_page
+from emotion_svc.serving.patience import Patience
 from emotion_svc.serving.problems import HTTP_PROBLEMS
 from emotion_svc.serving.readiness import Readiness
 from emotion_svc.serving.refusals import refusal
@@ -91,7 +93,7 @@ def create_app(
         # FastAPI's own (0.165 and later) records queries and the texts of exceptions; ours is `traces`.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
-            ServiceError: _answer_service_error,
+            ServiceError: partial(_answer_service_error, Patience()),
             HTTPException: _answer_http_error,
         },
     )
@@ -128,8 +130,10 @@ def create_app(
     return app
 
 
-async def _answer_service_error(request: Request, error: Exception) -> Response:
+async def _answer_service_error(patience: Patience, request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    if isinstance(error, Overloaded):
+        await patience.refuse()
     return refusal(request.scope, error)
 
 

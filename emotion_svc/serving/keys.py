@@ -73,8 +73,19 @@ class Keys:
         """The keys of the settings; None where nobody is asked for one.
 
         Raises:
-            ConfigError: they cannot be read, or there are none though others than this machine can connect.
+            ConfigError: they cannot be read, or there are none though others than this machine can connect, or though
+                they are to cover all.
         """
+        keys = cls._given(settings)
+        if keys is None and settings.keys_cover == "all":
+            raise ConfigError(
+                f"{ENV_PREFIX}KEYS_COVER=all asks for a key everywhere, and there are none: {_MAKE_ONE}, and set "
+                f"{ENV_PREFIX}KEYS_FILE; or leave it out"
+            )
+        return keys
+
+    @classmethod
+    def _given(cls, settings: Settings) -> Self | None:
         given = settings.keys.get_secret_value() if settings.keys is not None else None
         if given is not None and settings.keys_file is not None:
             raise ConfigError(f"{ENV_PREFIX}KEYS and {ENV_PREFIX}KEYS_FILE are both set; give one of them")

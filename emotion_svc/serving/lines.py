@@ -1,12 +1,15 @@
 """JSON Lines instead of HTTP: turns in, answers out, one line for one line, a few in memory at a time."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO, Final, NamedTuple
 
 from emotion_svc.engines.base import Engine
-from emotion_svc.errors import InvalidTurn, TooLarge
-from emotion_svc.schema import Turn
+from emotion_svc.errors import HostFailed, InvalidTurn, TooLarge
+from emotion_svc.routing.router import Router
+from emotion_svc.schema import Turn, Verdict
+from emotion_svc.serving.budget import Budget
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.problems import encode, problem_of
 
@@ -36,6 +39,9 @@ async def answer_lines(
 ) -> AsyncIterator[list[Line]]:
     """Answers in the order of the lines, in chunks; a bad line gets its problem instead.
 
+    A router has as much time for them as for a batch over HTTP. Where no tier gains by batches, each turn is a call of
+    its own, and one that its host does not answer has its problem: the others may have been billed.
+
     Raises:
         EngineUnavailable: the engine failed.
     """
@@ -43,16 +49,33 @@ async def answer_lines(
     while chunk := list(islice(numbered, _CHUNK)):
         read = [(number, _read(intake, line, max_bytes)) for number, line in chunk]
         turns = [turn for _, turn in read if isinstance(turn, Turn)]
-        verdicts = iter(await engine.classify(turns) if turns else [])
+        said = iter(await _classify(engine, turns) if turns else [])
         answered = []
         for number, turn in read:
-            if isinstance(turn, Turn):
-                verdict = next(verdicts)
-                text = verdict.model_dump_json() if with_detail else verdict.answer.model_dump_json()
+            outcome = next(said) if isinstance(turn, Turn) else turn
+            if isinstance(outcome, Verdict):
+                text = outcome.model_dump_json() if with_detail else outcome.answer.model_dump_json()
                 answered.append(Line(number, text, None))
             else:
-                answered.append(Line(number, encode(problem_of(turn)), str(turn)))
+                answered.append(Line(number, encode(problem_of(outcome)), str(outcome)))
         yield answered
+
+
+async def _classify(engine: Engine, turns: Sequence[Turn]) -> Sequence[Verdict | HostFailed]:
+    if not isinstance(engine, Router):
+        return await engine.classify(turns)
+    budget_ms = Budget.of(engine.deadline_ms, None, len(turns)).total_ms
+    if engine.gains_by_batches:
+        return await engine.classify(turns, budget_ms=budget_ms)
+
+    async def one(turn: Turn) -> Verdict | HostFailed:
+        try:
+            [verdict] = await engine.classify([turn], budget_ms=budget_ms)
+        except HostFailed as error:
+            return error
+        return verdict
+
+    return await asyncio.gather(*map(one, turns))
 
 
 def _read(intake: Intake, line: bytes, max_bytes: int) -> Turn | InvalidTurn | TooLarge:

@@ -21,7 +21,7 @@ RETRY_S: Final = 30
 _FAILURES: Final = 5
 """So many calls in a row that failed make a model doubtful, as they do the default one (`readiness`)."""
 _PAUSES_S: Final = (0.0, 1.0, 2.0, 4.0)
-"""Before each canary that a doubtful model is asked: one of them comes after its breaker lets a probe through."""
+"""Before each canary that a doubtful model is asked: what fails for a moment is not unloaded for it."""
 
 State = Literal["ready", "loading", "unloaded", "failed"]
 

@@ -119,10 +119,13 @@ def health_wires(service: Service, metrics: Metrics, stopping: Stopping) -> APIR
     """`/healthz`, `/readyz` and `/metrics`."""
     router = APIRouter(tags=["operations"])
 
+    # Monitors and `curl -I` ask by HEAD.
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", summary="Whether the process runs", openapi_extra=_OPEN)
     async def alive() -> Alive:
         return Alive(status="alive")
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get(
         "/readyz",
         summary="Whether it may be sent work",

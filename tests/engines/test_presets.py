@@ -53,7 +53,7 @@ def test_an_engine_whose_package_is_missing_says_how_to_get_it() -> None:
     )
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert "the package 'openai', which is not installed; install it with: pip install 'emotion-svc[remote]'" in line
+    assert "the package 'openai', which is not installed; install the extra '" in line
 
 
 def test_the_digest_stands_for_host_model_and_prompt() -> None:

@@ -194,6 +194,20 @@ async def test_log_probabilities_become_the_posterior(upstream: Upstream) -> Non
     assert verdict.learn_score_probability == pytest.approx(0.668, abs=1e-3)
 
 
+async def test_a_log_probability_that_is_no_number_counts_for_nothing(upstream: Upstream) -> None:
+    chunks = [
+        token('{"emotion":"', {'{"emotion":"': 0.0}),
+        token("sad", {"sad": float("nan"), "happy": float("nan")}),
+        token('","learn_score":true}', {'","learn_score":true}': 0.0}),
+    ]
+    events = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    upstream.behaviour = sends(events, {"content-type": "text/event-stream"})
+    async with engine_for(upstream) as engine:
+        [verdict] = await engine.classify([TURN])
+    assert verdict.answer == Answer(emotion="sad", learn_score=True)
+    assert sum(verdict.emotion_posterior.values()) == pytest.approx(1)
+
+
 def token(text: str, told: dict[str, float]) -> dict[str, Any]:
     top = [{"token": other, "logprob": logprob} for other, logprob in told.items()]
     logprobs = {"content": [{"token": text, "logprob": told[text], "top_logprobs": top}]}

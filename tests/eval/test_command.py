@@ -1,6 +1,8 @@
 """The command: what it is told to compare with, and how it ends."""
 
+import json
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from emotion_svc.cli import main
 from emotion_svc.modeldir import SHIPPED, WEIGHTS_FILE, digest_of
 from emotion_svc.taxonomy import FAMILIES
 from tests.eval.made import response, turn, turns, write
+from tests.upstream import Connection, Request, Upstream, says, status
 
 
 def evaluate(*options: str | Path) -> Result:
@@ -115,7 +118,7 @@ def test_comparing_with_fp32_says_which_extra_it_needs(gold: Path, monkeypatch: 
     monkeypatch.setattr("emotion_svc.eval.cli.find_spec", lambda name: None if name == "onnx" else name)
     done = evaluate(gold, "--against-fp32")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "pip install 'emotion-svc[train]'" in done.stderr
+    assert "install the extra 'train' of emotion-svc" in done.stderr
 
 
 def test_another_engine_has_no_int8_file(gold: Path) -> None:
@@ -128,3 +131,30 @@ def test_a_threshold_from_elsewhere_is_shown_on_this_file(gold: Path, train_data
     done = evaluate(gold, "--engine", "baseline", "--train-data", train_data, "--threshold", "0")
     assert "under **0.000** (as given): that keeps 100.0% [" in done.stdout
     assert "of the kept ones 25.0% [" in done.stdout
+
+
+def test_a_file_without_turns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gold.jsonl").write_text("\n\n")
+    done = evaluate(tmp_path / "gold.jsonl")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "gold.jsonl' holds no turns" in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_told_before_anybody_is_asked(gold: Path, tmp_path: Path) -> None:
+    done = evaluate(gold, "--json", tmp_path / "none" / "report.json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"--json: the folder '{tmp_path / 'none'}' does not exist" in done.stderr
+
+
+def test_a_turn_that_the_host_does_not_answer_is_left_out_and_told(gold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def behave(request: Request, connection: Connection) -> Awaitable[None]:
+        is_odd = "Pika sad mình ơi." in json.dumps(request.fields, ensure_ascii=False)
+        return (status(400) if is_odd else says('{"emotion":"happy","learn_score":true}'))(request, connection)
+
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    with Upstream(behave) as host:
+        done = evaluate(gold, "--engine", "remote", "--preset", "vllm", "--model", "m", "--base-url", host.url)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("15 turns of")
+    assert "**1 further turns got no answer (turn_refused 1) and are in no figure.**" in done.stdout
+    assert "turns without an answer: turn_refused 1" in done.stderr

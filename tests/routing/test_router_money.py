@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from emotion_svc.engines.factory import running
+from emotion_svc.routing.router import Router
 from emotion_svc.routing.spend import Spend, read_spend
 from emotion_svc.routing.tier import Tier
-from tests.routing.plays import FAILS, FAILURES, HANGS, OK, Play
+from tests.routing.plays import FAILS, FAILURES, HANGS, OK, TURN, Play, PlayingEngine, Seen
 from tests.routing.routers import DAY, PRICE, UNSURE, USED, WHEN_UNSURE, ask, calls, net_first, one, tier
 from tests.routing.virtual import run
 
@@ -92,3 +93,34 @@ def test_a_spend_file_that_fails_closes_the_paid_tier(file: Path, caplog: pytest
 
     run(main())
     assert "the spend file fails; a paid tier is not asked" in caplog.messages
+
+
+def test_a_spend_file_that_goes_on_failing_is_told_once_and_again_when_it_works(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damage(text: bytes) -> None:
+        file.write_bytes(text)
+
+    def repair() -> None:
+        file.unlink()
+
+    async def main() -> None:
+        async with running(net_first(paid(file, cap_usd=1), plays=[UNSURE])) as router:
+            for text in (b"damaged", b"\xff\xfe\x00", b"damaged"):
+                damage(text)
+                assert (await ask(router)).ways == [("net", "spend_cap")]
+            repair()
+            assert (await ask(router)).ways == [("host", "low_confidence")]
+
+    run(main())
+    told = [message for message in caplog.messages if "spend file" in message]
+    assert told == ["the spend file fails; a paid tier is not asked", "the spend file works again"]
+
+
+async def test_what_one_priced_engine_alone_costs_is_counted_though_nothing_caps_it() -> None:
+    seen = Seen()
+    router = Router.around(PlayingEngine(Play(0, usage=USED), name="host"), price=PRICE)
+    async with running(router):
+        router.report_to(seen)
+        await router.classify([TURN])
+    assert seen.usd == [pytest.approx(0.0012)]

@@ -7,7 +7,7 @@ import pytest
 
 from emotion_svc.config import Settings
 from emotion_svc.engines.presets import Price
-from emotion_svc.routing.build import create_router
+from emotion_svc.routing.build import create_router, price_of
 from emotion_svc.routing.tiers_file import AskedWhen, Tiers, TiersError, TierTable, load_tiers
 
 ROOT = Path(__file__).parent.parent.parent
@@ -168,3 +168,22 @@ def test_what_is_no_toml_is_refused(file: Path) -> None:
 def test_a_missing_file_is_refused(file: Path) -> None:
     with pytest.raises(TiersError, match=r"tiers\.toml' cannot be read: No such file"):
         load_tiers(file)
+
+
+def test_a_spend_file_without_tiers_would_cap_nothing_and_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TiersError, match="EMOTION_SVC_SPEND_FILE is given, but no tiers file"):
+        create_router(Settings(engine="remote", preset="groq", spend_file=tmp_path / "spend.json"))
+
+
+def test_a_priced_host_alone_is_told_to_be_capped_by_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "x")
+    create_router(Settings(engine="remote", preset="groq"))
+    assert caplog.messages == ["the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)"]
+
+
+def test_what_a_decisions_host_says_has_no_price_as_nothing_bounds_it() -> None:
+    table = TierTable(name="host", engine="remote", preset="openai-decisions", price=Price(input_usd=1, output_usd=1))
+    with pytest.raises(TiersError, match="'host': output_usd is 1, but how much a decisions host says"):
+        price_of(table)

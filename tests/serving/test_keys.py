@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from emotion_svc.cli import main
 from emotion_svc.config import ConfigError, Settings, load_settings
 from emotion_svc.errors import Unauthorized
-from emotion_svc.serving.keys import Client, Keys, new_key
+from emotion_svc.serving.keys import NONE_ON_PURPOSE, Client, Keys, new_key
 from emotion_svc.serving.wires import EXAMPLE_TURN
 
 KEY, OTHER = "esk_first", "esk_second"
@@ -223,3 +223,9 @@ def test_the_document_says_that_a_key_is_asked_for(serve: Callable[..., httpx.Cl
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert document["paths"]["/readyz"]["get"]["security"] == []
     assert "security" not in serve().get("/openapi.json").json()
+
+
+@pytest.mark.parametrize("given", [{}, {"keys": NONE_ON_PURPOSE}])
+def test_keys_cannot_cover_all_where_there_are_none(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="EMOTION_SVC_KEYS_COVER=all asks for a key everywhere, and there are none"):
+        keys_of(keys_cover="all", **given)

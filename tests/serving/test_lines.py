@@ -2,14 +2,16 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
+from emotion_svc.engines.embedded import EmbeddedEngine
 from emotion_svc.engines.factory import running
 from emotion_svc.engines.scripted import ScriptedEngine
-from emotion_svc.errors import EngineUnavailable
-from emotion_svc.schema import Answer, Verdict
+from emotion_svc.errors import EngineUnavailable, HostBusy
+from emotion_svc.routing.router import Router
+from emotion_svc.schema import Answer, Turn, Verdict
 from emotion_svc.serving.intake import Intake
 from emotion_svc.serving.lines import Line, answer_lines, read_lines
 
@@ -89,3 +91,29 @@ async def test_a_line_of_exactly_the_limit_is_answered() -> None:
 )
 def test_a_line_over_the_limit_is_read_only_so_far_that_it_is_seen_to_be(text: bytes, lines: list[bytes]) -> None:
     assert list(read_lines(io.BytesIO(text), max_bytes=4)) == lines
+
+
+async def test_a_turn_that_a_host_does_not_answer_costs_the_others_nothing() -> None:
+    engine = ScriptedEngine({"a": Answer(emotion="sad", learn_score=False), "b": HostBusy("too many calls")})
+    router = Router.around(engine)
+    async with running(router):
+        chunks = answer_lines(router, INTAKE, [turn("a"), turn("b"), turn("a")], max_bytes=100, with_detail=False)
+        lines = [line async for chunk in chunks for line in chunk]
+    assert [line.error for line in lines] == [None, "too many calls", None]
+    assert json.loads(lines[1].text)["error"] == {"kind": "host_busy", "message": "too many calls", "retryable": True}
+
+
+async def test_the_lines_of_a_chunk_have_the_time_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float | None] = []
+    async with running(Router.around(EmbeddedEngine(), deadline_ms=30)) as router:
+        classify = router.classify
+
+        async def noted(turns: Sequence[Turn], *, budget_ms: float | None = None) -> list[Verdict]:
+            asked.append(budget_ms)
+            return await classify(turns, budget_ms=budget_ms)
+
+        monkeypatch.setattr(router, "classify", noted)
+        chunks = answer_lines(router, INTAKE, [turn("a")] * 17, max_bytes=100, with_detail=False)
+        lines = [line async for chunk in chunks for line in chunk]
+    assert [line.error for line in lines] == [None] * 17
+    assert asked == [90]  # 8 turns share one deadline

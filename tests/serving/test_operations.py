@@ -19,6 +19,9 @@ TURN = {"previous_question": "", "previous_answer": "", "response": "Xin chào!"
 
 def test_it_is_alive_and_ready_and_says_what_answers(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
+    for path in ("/healthz", "/readyz"):
+        asked = client.head(path)
+        assert (asked.status_code, asked.content) == (200, b"")
     assert client.get("/readyz").json() == {
         "status": "ready",
         "engine": "scripted",
