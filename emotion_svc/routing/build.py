@@ -1,6 +1,5 @@
 """From settings to a router: the tiers of the file, or the one engine that the settings name."""
 
-import logging
 from collections.abc import Mapping
 
 from emotion_svc.config import Settings
@@ -11,8 +10,6 @@ from emotion_svc.routing.router import Router
 from emotion_svc.routing.spend import Spend
 from emotion_svc.routing.tier import Tier, TierPlan
 from emotion_svc.routing.tiers_file import Tiers, TiersError, TierTable, load_tiers
-
-logger = logging.getLogger(__name__)
 
 
 def create_router(settings: Settings) -> Router:
@@ -28,10 +25,7 @@ def create_router(settings: Settings) -> Router:
                 "EMOTION_SVC_SPEND_FILE is given, but no tiers file, whose spend_cap_usd_per_day it is kept for: "
                 "nothing would be capped; give a tiers file (docs/tiers.md), or leave it out"
             )
-        engine, price = create_engine(settings), _price_of_one(settings)
-        if price is not None:
-            logger.warning("the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)")
-        return Router.around(engine, deadline_ms=settings.deadline_ms, price=price)
+        return Router.around(create_engine(settings), deadline_ms=settings.deadline_ms, price=_price_of_one(settings))
     return router_of(load_tiers(settings.tiers), settings)
 
 

@@ -58,6 +58,11 @@ class Purse:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up = 0
 
+    @property
+    def is_uncapped(self) -> bool:
+        """Whether calls have a price, and nothing caps what they cost."""
+        return self._price is not None and self._spend is None
+
     def report_to(self, observer: Observer) -> None:
         """Lets `observer` watch the day's spend, if calls cost anything."""
         if (spend := self._spend) is not None:

@@ -83,6 +83,11 @@ class Router:
         return tuple(tier.name for tier in self._tiers)
 
     @property
+    def is_uncapped(self) -> bool:
+        """Whether calls cost money without a cap on the day's spend."""
+        return any(tier.is_uncapped for tier in self._tiers)
+
+    @property
     def gains_by_batches(self) -> bool:
         """Whether turns in one call are cheaper than each in its own: those of the embedded engine share passes."""
         return any(isinstance(tier.engine, KeepsLine) for tier in self._tiers)

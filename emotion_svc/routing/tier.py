@@ -103,6 +103,11 @@ class Tier:
         return self.plan.name
 
     @property
+    def is_uncapped(self) -> bool:
+        """Whether its calls cost money, and nothing caps what they do in a day."""
+        return self._purse.is_uncapped
+
+    @property
     def may_answer(self) -> bool:
         """Whether a turn that came now would be sent to the engine: not left alone, not full, not out of money."""
         return self.breaker.is_closed and not self._places.locked() and not self._purse.is_shut

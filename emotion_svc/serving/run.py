@@ -1,6 +1,7 @@
 """Runs the service: one process by itself, or several that share the port."""
 
 import asyncio
+import logging
 import os
 import socket
 
@@ -14,6 +15,8 @@ from emotion_svc.serving.models_file import further_models
 from emotion_svc.serving.server import OnListening, Server, bind, run
 from emotion_svc.serving.traces import tracing_from
 from emotion_svc.serving.workers import Supervisor
+
+logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, on_listening: OnListening) -> None:
@@ -34,7 +37,10 @@ def serve(settings: Settings, on_listening: OnListening) -> None:
 def make_server(settings: Settings, sock: socket.socket, on_listening: OnListening) -> Server:
     """The server of this process. Raises `errors.SetupError`."""
     configure_logging(settings.log_level)
-    app = create_app(create_router(settings), settings, further_models(settings), tracing=tracing_from(os.environ))
+    router = create_router(settings)
+    if router.is_uncapped:
+        logger.warning("the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)")
+    app = create_app(router, settings, further_models(settings), tracing=tracing_from(os.environ))
     return Server(app, settings, sock, on_listening)
 
 

@@ -110,7 +110,8 @@ def test_a_host_is_served(served: httpx.Client, monkeypatch: pytest.MonkeyPatch)
     assert process.popen.returncode == 0
     assert (ready["engine"], ready["model"]) == ("remote", "pika-tiny")
     assert there.text == served.post("/v1/classify", json=EXAMPLE_TURN).text
-    assert [json.loads(line)["event"] for line in log.splitlines()] == ["request", "request"]
+    uncapped = "the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)"
+    assert [json.loads(line)["event"] for line in log.splitlines()] == [uncapped, "request", "request"]
 
 
 def test_a_host_is_scored_on_gold_turns(served: httpx.Client, tmp_path: Path) -> None:

@@ -175,12 +175,15 @@ def test_a_spend_file_without_tiers_would_cap_nothing_and_is_refused(tmp_path: P
         create_router(Settings(engine="remote", preset="groq", spend_file=tmp_path / "spend.json"))
 
 
-def test_a_priced_host_alone_is_told_to_be_capped_by_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_priced_host_alone_is_capped_by_nothing_and_one_in_tiers_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GROQ_API_KEY", "x")
-    create_router(Settings(engine="remote", preset="groq"))
-    assert caplog.messages == ["the host's calls cost money, and nothing caps them; a tiers file can (docs/tiers.md)"]
+    assert create_router(Settings(engine="remote", preset="groq")).is_uncapped
+    assert not create_router(Settings()).is_uncapped
+    file = tmp_path / "tiers.toml"
+    file.write_text(CASCADE)
+    assert not create_router(Settings(tiers=file, spend_file=tmp_path / "spend.json")).is_uncapped
 
 
 def test_what_a_decisions_host_says_has_no_price_as_nothing_bounds_it() -> None:
