@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         description="Passes of the embedded engine at a time, each on a thread; by default one for each core, "
         "shared among the workers, and at most 4.",
     )
+    prompts: Path | None = Field(
+        default=None,
+        description="Folder of prompt files in place of the package's own: instruct.toml is what vllm and remote ask a "
+        "general model, pika.toml what the shipped one was trained with.",
+    )
     variants: Variants = Field(
         default="stable",
         description="Which animation of the chosen family is played: stable by a hash of the response, first the plain "

@@ -30,17 +30,23 @@ def create_engine(settings: Settings) -> Engine:
             from emotion_svc.engines.embedded import EmbeddedEngine
 
             directory = SHIPPED if settings.model is None else Path(settings.model)
-            return EmbeddedEngine(directory, threads=settings.threads, variants=settings.variants)
+            return EmbeddedEngine(
+                directory, threads=settings.threads, variants=settings.variants, prompts=settings.prompts
+            )
         case "vllm":
             if find_spec("vllm") is None:
                 raise MissingExtra("vllm", "vllm")
             from emotion_svc.engines.vllm import VllmEngine
 
-            return VllmEngine(settings.model or str(SHIPPED), variants=settings.variants)
+            return VllmEngine(settings.model or str(SHIPPED), variants=settings.variants, prompts=settings.prompts)
         case "remote":
             assert settings.preset is not None, "checked by the settings"
             return create_remote(
-                settings.preset, model=settings.model, base_url=settings.base_url, variants=settings.variants
+                settings.preset,
+                model=settings.model,
+                base_url=settings.base_url,
+                variants=settings.variants,
+                prompts=settings.prompts,
             )
 
 
@@ -50,6 +56,7 @@ def create_remote(
     model: str | None = None,
     base_url: str | None = None,
     variants: Variants = "stable",
+    prompts: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> "RemoteEngine":
     """The engine for a host that `presets.toml` describes, not started yet.
@@ -59,16 +66,18 @@ def create_remote(
         model: the model's name at the host, instead of the preset's.
         base_url: where the host is, instead of the preset's.
         variants: which animation of the chosen family is played.
+        prompts: directory of the prompt files; the package's own by default.
         environment: where the key is looked up, under the name in the preset.
 
     Raises:
         PresetError: there is no such preset, it names no model and none is given, or its key is missing.
+        PromptError: the directory has no instruct.toml, or a wrong one.
     """
     from emotion_svc.engines.presets import find_preset
     from emotion_svc.engines.remote import RemoteEngine
 
     host = find_preset(preset, model=model, base_url=base_url)
-    return RemoteEngine(host, host.key_from(environment), variants=variants)
+    return RemoteEngine(host, host.key_from(environment), variants=variants, prompts=prompts)
 
 
 @asynccontextmanager

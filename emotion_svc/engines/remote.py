@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import SecretStr
@@ -62,6 +63,10 @@ class RemoteEngine:
         key: what the host knows us by; None for one that asks for none.
         variants: which animation of the chosen family is played.
         timeout_s: how long a call may take, waiting for a free place not counted.
+        prompts: directory of the prompt files, of which `instruct.toml` is sent; the package's own by default.
+
+    Raises:
+        PromptError: that file is missing or wrong.
     """
 
     name = "remote"
@@ -74,10 +79,11 @@ class RemoteEngine:
         *,
         variants: VariantPolicy = "stable",
         timeout_s: float = TIMEOUT_S,
+        prompts: Path | None = None,
     ) -> None:
         self._preset, self._key, self._variants, self._timeout_s = preset, key, variants, timeout_s
         self._client: AsyncOpenAI | None = None
-        self._prompt: Prompt = load_prompt(prompts_dir() / "instruct.toml")
+        self._prompt: Prompt = load_prompt((prompts or prompts_dir()) / "instruct.toml")
         self._free = asyncio.Semaphore(_MAX_CALLS)
         self._under_way: set[asyncio.Task[Verdict]] = set()
 

@@ -37,7 +37,7 @@ def read_lines(file: BinaryIO, max_bytes: int) -> Iterator[bytes]:
 async def answer_lines(
     engine: Engine, intake: Intake, lines: Iterable[bytes], *, max_bytes: int, with_detail: bool
 ) -> AsyncIterator[list[Line]]:
-    """Answers in the order of the lines, in chunks; a bad line gets its problem instead.
+    """Answers in the order of the lines, in chunks; a bad line gets its problem instead, an empty one stays empty.
 
     A router has as much time for them as for a batch over HTTP. Where no tier gains by batches, each turn is a call of
     its own, and one that its host does not answer has its problem: the others may have been billed.
@@ -47,13 +47,15 @@ async def answer_lines(
     """
     numbered = iter(enumerate(lines, 1))
     while chunk := list(islice(numbered, _CHUNK)):
-        read = [(number, _read(intake, line, max_bytes)) for number, line in chunk]
+        read = [(number, _read(intake, line, max_bytes) if line.strip() else None) for number, line in chunk]
         turns = [turn for _, turn in read if isinstance(turn, Turn)]
         said = iter(await _classify(engine, turns) if turns else [])
         answered = []
         for number, turn in read:
             outcome = next(said) if isinstance(turn, Turn) else turn
-            if isinstance(outcome, Verdict):
+            if outcome is None:
+                answered.append(Line(number, "", None))
+            elif isinstance(outcome, Verdict):
                 text = outcome.model_dump_json() if with_detail else outcome.answer.model_dump_json()
                 answered.append(Line(number, text, None))
             else:

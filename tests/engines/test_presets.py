@@ -2,12 +2,18 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from emotion_svc.engines.factory import create_remote
+from emotion_svc.config import Settings
+from emotion_svc.engines.embedded import EmbeddedModel
+from emotion_svc.engines.factory import create_engine, create_remote, running
 from emotion_svc.engines.presets import PresetError, find_preset, preset_names
+from emotion_svc.errors import PromptError
+from emotion_svc.prompt import prompts_dir
 from tests.engines.remote_host import KEY
+from tests.upstream import Upstream
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -62,3 +68,25 @@ def test_the_digest_stands_for_host_model_and_prompt() -> None:
 
     assert len({digest(), digest(model="n"), digest(base_url="http://127.0.0.1:1/v1")}) == 3
     assert digest() == digest()
+
+
+@pytest.fixture
+def own_prompts(tmp_path: Path) -> Path:
+    """A folder with a prompt of one's own."""
+    own = (prompts_dir() / "instruct.toml").read_text(encoding="utf-8").replace("Pika, a robot,", "Bi, a bear,")
+    (tmp_path / "instruct.toml").write_text(own, encoding="utf-8")
+    return tmp_path
+
+
+async def test_a_host_is_asked_with_the_prompt_of_ones_own_folder(own_prompts: Path, upstream: Upstream) -> None:
+    settings = Settings(engine="remote", preset="vllm", model="m", base_url=upstream.url, prompts=own_prompts)
+    async with running(create_engine(settings)):
+        pass
+    assert "Bi, a bear, teaches" in upstream.requests[0].fields["messages"][0]["content"]
+
+
+def test_a_folder_without_that_prompt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"instruct\.toml' cannot be read"):
+        create_engine(Settings(engine="remote", preset="vllm", model="m", prompts=tmp_path))
+    with pytest.raises(PromptError, match="no prompt in"):
+        EmbeddedModel(prompts=tmp_path)
