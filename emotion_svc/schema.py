@@ -146,3 +146,6 @@ ALL_ANSWERS: Final[tuple[str, ...]] = tuple(
     Answer(emotion=label, learn_score=value).model_dump_json() for label in LABELS for value in (True, False)
 )
 """Every string that an engine may say."""
+
+ANSWER_OF: Final = {text: Answer.model_validate_json(text) for text in ALL_ANSWERS}
+"""What each of them means."""

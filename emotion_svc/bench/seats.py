@@ -119,7 +119,7 @@ class _HttpSeat:
 
     @classmethod
     async def take(cls, spec: Spec, python: Path, turns: Sequence[Turn]) -> "_HttpSeat":
-        port = _free_port()
+        port = free_port()
         started = time.perf_counter()
         log = spec.assets / f"{spec.name}.http.log"  # a line for each request, as where it is in use
         with log.open("wb") as file:
@@ -168,7 +168,8 @@ def environment() -> dict[str, str]:
     return os.environ | told | {"PYTHONPATH": os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), known)))}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotion_svc.decoding.index import AnswerIndex
-from emotion_svc.schema import ALL_ANSWERS, Answer
+from emotion_svc.schema import ANSWER_OF
 from emotion_svc.taxonomy import FAMILIES, FAMILY_OF, LABELS
 
 Floats = npt.NDArray[np.float64]
@@ -102,11 +102,10 @@ def left_open(slot: Slot, said: str, endings: frozenset[str]) -> Floats:
     values = _VALUES[slot]
     counts = np.zeros(len(values))
     for ending in endings:
-        counts[values.index(getattr(_PARSED[said + ending], slot))] = 1
+        counts[values.index(getattr(ANSWER_OF[said + ending], slot))] = 1
     if slot == "emotion":
         counts /= np.maximum(1, _IN_FAMILY @ (counts @ _IN_FAMILY))
     return np.asarray(counts / counts.sum())
 
 
 _VALUES: Final[dict[Slot, tuple[Any, ...]]] = {"emotion": LABELS, "learn_score": (False, True)}
-_PARSED: Final = {text: Answer.model_validate_json(text) for text in ALL_ANSWERS}

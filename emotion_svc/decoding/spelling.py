@@ -13,14 +13,14 @@ thirteen tokens that no model was trained to write.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
 from emotion_svc.decoding.index import AnswerIndex, vocabulary_of
 from emotion_svc.decoding.language import continuation_regex
 from emotion_svc.errors import ModelError
-from emotion_svc.schema import ALL_ANSWERS, Answer
+from emotion_svc.schema import ALL_ANSWERS, ANSWER_OF, Answer
 from emotion_svc.taxonomy import LABELS, Label
 
 
@@ -77,7 +77,7 @@ class Spelling:
 
     def learn_score(self) -> dict[Label, Question]:
         """Where the value of `learn_score` is chosen, behind each label."""
-        answers = {label: [text for text in ALL_ANSWERS if _PARSED[text].emotion == label] for label in LABELS}
+        answers = {label: [text for text in ALL_ANSWERS if ANSWER_OF[text].emotion == label] for label in LABELS}
         return {label: self._question(texts, lambda answer: answer.learn_score) for label, texts in answers.items()}
 
     def _question(self, texts: Sequence[str], decides: Callable[[Answer], object]) -> Question:
@@ -93,7 +93,7 @@ class Spelling:
             widest = max(widest, len(allowed))
             for token_id, after in allowed.items():
                 text = so_far + grammar.text_of([token_id]).decode()
-                left_open = {decides(_PARSED[text + ending]) for ending in grammar.endings(after)}
+                left_open = {decides(ANSWER_OF[text + ending]) for ending in grammar.endings(after)}
                 is_deciding[token_id] = is_deciding.get(token_id, True) and len(left_open) == 1
                 if (text, after) not in places:
                     places.append((text, after))
@@ -119,6 +119,3 @@ class Spelling:
 def _common_prefix(rows: Sequence[list[int]]) -> list[int]:
     columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
     return [column[0] for column in columns]
-
-
-_PARSED: Final = {text: Answer.model_validate_json(text) for text in ALL_ANSWERS}

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from emotion_svc.bench.http_client import Connection
+from emotion_svc.bench.seats import free_port
 from emotion_svc.bench.settings.asking import SERVED
 from emotion_svc.bench.settings.catalog import Configuration
 from emotion_svc.errors import SetupError
@@ -37,7 +37,7 @@ class Server:
 
     def __init__(self, model: Path, configuration: Configuration, log: Path) -> None:
         self._model, self._configuration, self._log = model, configuration, log
-        self._port = _free_port()
+        self._port = free_port()
         self._process: asyncio.subprocess.Process | None = None
         self._connections: list[Connection] = []
         self.ready_s = 0.0
@@ -115,10 +115,3 @@ def _reason(log: Path) -> str:
     named = [line for line in lines if "Error" in line or "error:" in line]
     causes = [line for line in named if "Engine core initialization failed" not in line] or named
     return (causes or lines or ["no message"])[-1].strip()[-300:]
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
