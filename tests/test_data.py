@@ -17,10 +17,10 @@ from tests.paths import EVAL_DATA, TRAIN_DATA
 TURNS = sorted((TRAIN_DATA / "turns").glob("*.jsonl"))
 RESPONSES = sorted((TRAIN_DATA / "responses").glob("*.jsonl"))
 VERDICTS = sorted((TRAIN_DATA / "verdicts").glob("*.jsonl"))
-GOLD = {name: read_examples([EVAL_DATA / f"{name}.jsonl"]) for name in ("dev", "test")}
+GOLD = {name: read_examples([EVAL_DATA / f"{name}.jsonl"]) for name in ("dev", "test", "fresh")}
 
 
-@pytest.mark.parametrize("name", GOLD)
+@pytest.mark.parametrize("name", ["dev", "test"])
 def test_each_gold_file_has_at_least_500_turns_of_every_slice_and_family(name: str) -> None:
     examples = GOLD[name]
     assert len(examples) >= 500
@@ -28,6 +28,12 @@ def test_each_gold_file_has_at_least_500_turns_of_every_slice_and_family(name: s
     assert min(Counter(e.emotion for e in examples)[family] for family in FAMILIES) >= 25
     assert 0.3 < sum(e.learn_score for e in examples) / len(examples) < 0.45
     assert sum(e.hard for e in examples) >= 200
+
+
+def test_the_fresh_turns_are_of_every_slice_and_family_too() -> None:
+    examples = GOLD["fresh"]
+    assert Counter(e.slice for e in examples).keys() == set(get_args(Slice))
+    assert min(Counter(e.emotion for e in examples)[family] for family in FAMILIES) >= 20
 
 
 def test_no_gold_response_is_that_of_a_training_line_in_other_case_or_punctuation() -> None:
