@@ -19,11 +19,14 @@
     │       │   └── TurnRefused         it will not take this turn (400, 413, 422)
     │       └── AnswerRefused       what it said is no answer of ours
     ├── DeadlineExceeded   503  no answer in time
+    ├── Refused            400  OpenAI's wires alone (`serving/openai_errors.py`): what cannot be asked there
+    │   └── UnknownModel   404  on every wire: no model is served under that name
     └── SetupError         500  the process must not start: the message says what, where, what to do
         ├── ModelError          a model directory is missing, damaged or does not fit
         ├── PromptError         a prompt file is missing or wrong
         ├── MissingExtra        an optional dependency is not installed
-        └── CanaryFailed        an engine left the answer language or gave no sensible answer
+        ├── CanaryFailed        an engine left the answer language or gave no sensible answer
+        └── ConfigError, DataError, PresetError, TiersError, SpendError, CostError: each beside what it is about
 
 Callers branch on the class or on `kind`, never on the text. A message says what was expected, what was
 found and what to do, and never holds the words of a turn: lengths, names and digests only.

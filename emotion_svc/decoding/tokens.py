@@ -25,6 +25,10 @@ turn asks stands at the end of the question, and intent shows at both ends of th
 turns, under 0.5 % are longer anywhere."""
 
 
+_CHARACTERS_PER_TOKEN: Final = 8
+"""Twice those of a usual token: of a text with more than so many for each token that is kept, the middle goes unread,
+or a long one would cost many times what a pass does."""
+
 _UNREAD: Final = "unread"
 MARKS: Final = tuple(
     f"<|{name}|>"
@@ -97,22 +101,25 @@ class TurnTokenizer:
 
     def encode(self, turn: Turn) -> Encoded:
         """The turn's own tokens, in the order of the prompt's user text."""
+        read = within_reach(turn)
         fields: dict[str, list[int]] = {}
-        truncated = False
+        truncated = read is not turn
         for name, limit in FIELD_TOKENS.items():
-            fields[name], was_cut = cut(self.field_ids(getattr(turn, name)), limit)
+            fields[name], was_cut = cut(self.field_ids(getattr(read, name)), limit)
             truncated |= was_cut
-        opinion = self._opinion(turn)
-        return Encoded(self.assemble(fields, self._told(turn, opinion)), truncated, opinion and opinion.first)
+        opinion = self._opinion(read)
+        return Encoded(self.assemble(fields, self._told(read, opinion)), truncated, opinion and opinion.first)
 
     def count(self, turn: Turn) -> int:
         """How many tokens `encode` gives, without reading what it would tell of the turn."""
-        fields = (min(len(self.field_ids(getattr(turn, name))), limit) for name, limit in FIELD_TOKENS.items())
+        read = within_reach(turn)
+        fields = (min(len(self.field_ids(getattr(read, name))), limit) for name, limit in FIELD_TOKENS.items())
         return self._beside_fields + sum(fields)
 
     def marks(self, turn: Turn) -> dict[str, tuple[str, ...]]:
         """What code tells the model about the turn, in tokens, by the prompt's variable for it."""
-        return self._told(turn, self._opinion(turn))
+        read = within_reach(turn)
+        return self._told(read, self._opinion(read))
 
     def _opinion(self, turn: Turn) -> Opinion | None:
         return None if self.wording is None else self.wording.opinion(turn.response)
@@ -143,3 +150,20 @@ def cut(ids: list[int], limit: int) -> tuple[list[int], bool]:
     if len(ids) <= limit:
         return ids, False
     return ids[: limit // 2] + ids[-(limit - limit // 2) :], True
+
+
+def within_reach(turn: Turn) -> Turn:
+    """The turn without the middle of texts that are far longer than what is kept of them; itself if none is."""
+    texts = {name: getattr(turn, name) for name in FIELD_TOKENS}
+    long = {
+        name: _ends(text, FIELD_TOKENS[name] * _CHARACTERS_PER_TOKEN // 2)
+        for name, text in texts.items()
+        if len(text) > FIELD_TOKENS[name] * _CHARACTERS_PER_TOKEN
+    }
+    return turn.model_copy(update=long) if long else turn
+
+
+def _ends(text: str, characters: int) -> str:
+    """So much of a text's start and of its end, whole words where there are any."""
+    start, end = text[:characters], text[-characters:]
+    return f"{start.rpartition(' ')[0] or start} {end.partition(' ')[2] or end}"

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer
+from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut, within_reach
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Turn
@@ -23,3 +23,29 @@ def test_a_turn_has_as_many_tokens_as_it_is_read_with(question: str, answer: str
 def test_a_long_field_counts_as_what_is_kept_of_it() -> None:
     long = dict.fromkeys(FIELD_TOKENS, "mèo " * 400)
     assert TOKENS.count(Turn(**long)) == TOKENS.count(Turn(**dict.fromkeys(FIELD_TOKENS, "mèo " * 500)))
+
+
+def test_of_a_text_that_is_far_too_long_the_middle_goes_unread_and_nothing_else_changes() -> None:
+    words = ["Chính", "xác", "rồi,", "con", "mèo", "tiếng", "Anh", "là", "cat", "đó,", "giỏi", "quá", "thôi", "nha!"]
+    for count in (20, 100, 400, 900):
+        text = " ".join(words[number % len(words)] + str(number) for number in range(count))
+        turn = Turn(previous_question=text, previous_answer=text, response=text)
+        uncut = {name: cut(TOKENS.field_ids(text), limit)[0] for name, limit in FIELD_TOKENS.items()}
+        found = TOKENS.encode(turn)
+        assert found.ids == TOKENS.assemble(uncut, TOKENS.marks(turn))
+        assert found.truncated == (count > 20)
+
+
+@given(st.text(st.sampled_from("aâ1 ."), max_size=3_000).map(normalize).filter(bool))
+def test_what_is_read_begins_and_ends_as_the_text_and_is_never_longer_than_it_may_be(text: str) -> None:
+    turn = Turn(previous_question=text, previous_answer="", response=text)
+    read = within_reach(turn)
+    assert len(read.previous_question) <= 641
+    assert len(read.response) <= 1281
+    assert read.response[0] == text[0]
+    assert read.response[-1] == text[-1]
+    assert (read is turn) == (len(text) <= 640)
+
+
+def test_a_text_without_a_space_is_cut_all_the_same() -> None:
+    assert len(within_reach(Turn(previous_question="", previous_answer="", response="x" * 4000)).response) == 1281
