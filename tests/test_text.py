@@ -1,4 +1,5 @@
 import unicodedata
+from unicodedata import category
 
 import pytest
 from hypothesis import given
@@ -46,3 +47,15 @@ def test_normal_text_is_one_line_that_can_be_encoded(text: str) -> None:
     assert len(normal.splitlines()) <= 1
     assert normal == normal.strip()
     normal.encode("utf-8")
+
+
+def plainly(text: str) -> str:
+    """The same, character by character."""
+    dropped = {"Cc", "Cf", "Cs", "Co", "Cn"}
+    kept = [" " if char.isspace() else char for char in text if char.isspace() or category(char) not in dropped]
+    return " ".join(unicodedata.normalize("NFC", "".join(kept)).split())
+
+
+@given(ANY_TEXT | st.text(st.sampled_from("aé ̣\n\t\x00\u200b\u2028\u00a0\ue000\ud83d"), max_size=40))
+def test_few_or_many_kinds_of_such_characters_are_treated_alike(text: str) -> None:
+    assert normalize(text) == plainly(text)
