@@ -6,6 +6,8 @@ from typing import Final
 # Control, format (zero-width characters, bidi marks, joiners), surrogate, private-use, unassigned.
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
+_FINAL_PUNCTUATION: Final = " .!?…~"
+
 _FEW: Final = 8
 """Kinds of characters that are replaced one after the other."""
 
@@ -30,3 +32,8 @@ def _in_place_of(char: str) -> str:
     if char.isspace():
         return " "
     return "" if unicodedata.category(char) in _DROPPED else char
+
+
+def without_final_punctuation(text: str) -> str:
+    """`text` without the marks at its end; a text of nothing but marks stays as it is."""
+    return text.rstrip(_FINAL_PUNCTUATION) or text

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_svc.text import normalize
+from emotion_svc.text import normalize, without_final_punctuation
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates, controls and unassigned characters too
 
@@ -59,3 +59,26 @@ def plainly(text: str) -> str:
 @given(ANY_TEXT | st.text(st.sampled_from("aé ̣\n\t\x00\u200b\u2028\u00a0\ue000\ud83d"), max_size=40))
 def test_few_or_many_kinds_of_such_characters_are_treated_alike(text: str) -> None:
     assert normalize(text) == plainly(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("Giỏi quá!", "Giỏi quá"),
+        ("Thật hả?! ", "Thật hả"),
+        ("Ừm... để xem…", "Ừm... để xem"),
+        ("vui ghê ~", "vui ghê"),
+        ("“Cat!”", "“Cat!”"),
+        ("...", "..."),
+        ("", ""),
+    ],
+)
+def test_final_punctuation_goes_where_something_else_is_left(text: str, bare: str) -> None:
+    assert without_final_punctuation(text) == bare
+
+
+@given(ANY_TEXT)
+def test_without_final_punctuation_nothing_more_goes(text: str) -> None:
+    bare = without_final_punctuation(text)
+    assert text.startswith(bare)
+    assert without_final_punctuation(bare) == bare

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from emotion_svc.errors import ModelError
 from emotion_svc.taxonomy import FAMILIES, Family
+from emotion_svc.text import without_final_punctuation
 
 WORDING_FILE: Final = "wording.npz"
 _TAKE_ALL: Final = "take all files from one training run (python -m emotion_svc.train)"
@@ -28,6 +29,7 @@ SURENESS: Final[tuple[Sureness, ...]] = ("sure", "likely", "unsure")
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint64]
 
 _LETTERS: Final = 6
 """Letters of the longest run that is a feature, spaces included."""
@@ -96,13 +98,18 @@ class Wording:
         np.savez(path, weights=self.weights, rarity=self.rarity, scale=self.scale, bias=self.bias)
 
     def scores(self, response: str) -> Floats:
-        """Log-odds (16,) up to a constant: their softmax are probabilities of the families."""
-        places = places_of(response, self._bits)
+        """Log-odds (16,) up to a constant: their softmax are probabilities of the families.
+
+        They are the mean of those of the response as it ends and without final punctuation, so that an end alone seldom
+        decides. One that ends on no mark is read as if it were a full stop.
+        """
+        places, shares = _both(response, self._bits)
         rarity = self.rarity.take(places).astype(np.float32)
         # One matrix product in float32 is faster than a sum of integers, and exact up to 2^24 / 127 n-grams.
         rows = self.weights.take(places, axis=0).astype(np.float32)
-        summed = (np.ones(places.size, np.float32) @ rows).astype(np.int32)
-        return np.asarray(summed * (self.scale / np.sqrt(rarity @ rarity)) + self.bias, dtype=np.float32)
+        summed = (shares @ rows).astype(np.int32)
+        odds = summed * (self.scale / np.sqrt(shares @ (rarity * rarity))[:, None]) + self.bias
+        return np.asarray(odds.mean(axis=0), dtype=np.float32)
 
     def opinion(self, response: str) -> Opinion:
         """What the wording suggests. The response is normalized (`text.normalize`); case does not matter."""
@@ -124,16 +131,55 @@ def places_of(response: str, bits: int) -> Places:
     Case and spaces change nothing. There is at least one place, as a space stands at both ends.
     """
     text = " ".join(response.lower().split())
-    letters = np.frombuffer(f" {text} ".encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
-    words = np.array([zlib.crc32(word.encode()) for word in _WORD.findall(text)], dtype=np.uint64)
-    mixed = np.concatenate([*_runs(letters, _LETTERS, 1), *_runs(words, _WORDS, 1 + _LETTERS)])
+    return _hashed([*_runs(_letters(text), _LETTERS, 1), *_runs(_words(text), _WORDS, 1 + _LETTERS)], bits)
+
+
+def _both(response: str, bits: int) -> tuple[Places, Floats]:
+    """The places (n,) of a response as it ends and without final punctuation, and how often each is in either (2, n).
+
+    What both hold is looked up once: of the shorter text, only the runs that take in the space at its end are others.
+    """
+    text = " ".join(response.lower().split())
+    bare = without_final_punctuation(text)
+    whole = text if bare != text else f"{text}."
+    letters, inner = _letters(whole), len(bare) + 1
+    # Behind the letters, those of the other end. Runs over the seam are in neither text.
+    end = _letters(bare)[-_LETTERS:]
+    words = _words(whole)
+    of_letters = _runs(np.concatenate((letters, end)), min(_LETTERS, letters.size), 1)
+    of_words = _runs(words, _WORDS, 1 + _LETTERS)
+    marks = len(whole) - len(bare) - whole.count(" ", len(bare))
+    shares = []
+    for length, run in enumerate(of_letters, 1):
+        share = np.zeros((2, run.size), np.float32)
+        share[0, : letters.size + 1 - length] = 1
+        share[1, : max(0, inner + 1 - length)] = 1
+        share[1, -1] = length <= end.size
+        shares.append(share)
+    for length, run in enumerate(of_words, 1):
+        share = np.ones((2, run.size), np.float32)
+        share[1, max(0, words.size - marks + 1 - length) :] = 0
+        shares.append(share)
+    return _hashed([*of_letters, *of_words], bits), np.concatenate(shares, axis=1)
+
+
+def _letters(text: str) -> Codes:
+    return np.frombuffer(f" {text} ".encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+
+
+def _words(text: str) -> Codes:
+    return np.array([zlib.crc32(word.encode()) for word in _WORD.findall(text)], dtype=np.uint64)
+
+
+def _hashed(runs: Sequence[Codes], bits: int) -> Places:
+    mixed = np.concatenate(runs)
     mixed *= _FACTOR
     mixed ^= mixed >> np.uint64(32)
     mixed *= _FACTOR
     return (mixed >> np.uint64(64 - bits)).astype(np.int64)
 
 
-def _runs(codes: npt.NDArray[np.uint64], longest: int, salt: int) -> Sequence[npt.NDArray[np.uint64]]:
+def _runs(codes: Codes, longest: int, salt: int) -> Sequence[Codes]:
     """A number for every run of 1 to `longest` codes; `salt` keeps runs of different kinds and lengths apart."""
     found, run = [], codes
     for length in range(1, min(longest, codes.size) + 1):

@@ -10,6 +10,7 @@ import numpy as np
 from emotion_svc.engines.embedded import EmbeddedModel
 from emotion_svc.eval.metrics import Bools, Floats, Prediction
 from emotion_svc.schema import Example, Turn, Verdict
+from emotion_svc.text import without_final_punctuation
 
 Classify = Callable[[Sequence[Turn]], list[Verdict]]
 
@@ -17,7 +18,7 @@ CHANGES: Final[dict[str, Callable[[str], str]]] = {
     "NFD": lambda text: unicodedata.normalize("NFD", text),
     "upper case": str.upper,
     "extra spaces": lambda text: "  " + text.replace(" ", "   ") + " ",
-    "no final punctuation": lambda text: text.rstrip(" .!?…~") or text,
+    "no final punctuation": without_final_punctuation,
 }
 """Ways to write the same response; the family should not change."""
 

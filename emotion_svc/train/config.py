@@ -64,7 +64,11 @@ class ModelConfig(_Section):
 
 
 class OptimConfig(_Section):
-    """AdamW with a linear warm-up and a cosine decay; the shipped weights are the running average."""
+    """AdamW with a linear warm-up and a cosine decay; the shipped weights are the running average.
+
+    A share of the samples, `twins`, stands in its batch beside itself without final punctuation. `agreement` is the
+    weight of the divergence between what the network says of the two (R-Drop, Liang et al. 2021, arXiv:2106.14448).
+    """
 
     epochs: int = 12
     batch: int = 64
@@ -75,6 +79,8 @@ class OptimConfig(_Section):
     label_smoothing: Share = 0.05
     label_noise: Share = 0.15
     learn_score_weight: float = 1.0
+    twins: Share = 0.0
+    agreement: float = 1.0
     average_decay: Share = 0.998
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from emotion_svc.schema import Example, ResponseExample
 from emotion_svc.taxonomy import FAMILIES, Family
+from emotion_svc.text import without_final_punctuation
 from emotion_svc.train.config import AugmentConfig, DataConfig
 from emotion_svc.train.exercises import ExerciseMaker
 from emotion_svc.train.teacher import Floats, NgramTeacher
@@ -178,6 +179,15 @@ def vary(sample: Sample, augment: AugmentConfig, rng: random.Random) -> Sample:
         # A word of the answer may be what makes it right: it keeps its words.
         answer=_vary_text(sample.answer, augment.model_copy(update={"word_dropout": 0.0}), rng),
         response=_vary_text(sample.response, augment, rng) or sample.response,
+    )
+
+
+def without_final_marks(sample: Sample) -> Sample:
+    """The sample with no final punctuation in any field."""
+    return sample._replace(
+        question=without_final_punctuation(sample.question),
+        answer=without_final_punctuation(sample.answer),
+        response=without_final_punctuation(sample.response),
     )
 
 

@@ -18,7 +18,7 @@ from emotion_svc.train.config import OptimConfig, TrainConfig
 from emotion_svc.train.learner import Learner
 from emotion_svc.train.loop import Loop, shares_right
 from emotion_svc.train.model import Decoder
-from emotion_svc.train.samples import Sample, from_turn
+from emotion_svc.train.samples import Sample, from_turn, without_final_marks
 
 _IN_FAMILY: Final = torch.tensor([[float(FAMILY_OF[label] == family) for family in FAMILIES] for label in LABELS])
 
@@ -40,6 +40,21 @@ def loss_of(logits: Tensor, batch: Batch, slots: Slots, optim: OptimConfig) -> T
     value = batch.learn_score[known] * (1 - optim.label_smoothing) + optim.label_smoothing / 2
     learn_score = -(value * logs[known, 3, slots.true] + (1 - value) * logs[known, 3, slots.false]).mean()
     return emotion + optim.learn_score_weight * learn_score * known.float().mean() + 0.1 * forced
+
+
+def divergence(logits: Tensor, twins: Tensor, slots: Slots) -> Tensor:
+    """How far apart what is said of twins is: the symmetric Kullback-Leibler divergence of labels and of learn_score.
+
+    logits: (batch, 4, vocab); twins: (pairs, 2). In nats, the mean over pairs; 0 where there are none.
+    """
+    if not len(twins):
+        return logits.new_zeros(())
+    apart = logits.new_zeros((), dtype=torch.float32)
+    for position, tokens in ((1, slots.labels), (3, (slots.false, slots.true))):
+        said = functional.log_softmax(logits[:, position, list(tokens)].float(), dim=-1)
+        one, other = said[twins[:, 0]], said[twins[:, 1]]
+        apart = apart + 0.5 * ((one.exp() - other.exp()) * (one - other)).sum(-1).mean()
+    return apart
 
 
 def predict(model: Decoder, batcher: Batcher, slots: Slots, samples: list[Sample]) -> tuple[Tensor, Tensor]:
@@ -104,24 +119,29 @@ class Trainer(Loop[Batch]):
     def _batches(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng((self._config.seed, epoch))
         samples = self._epoch_samples(epoch)
-        return self._batcher.batches(samples, self._config.optim.batch, self._config.augment, rng)
+        optim, augment = self._config.optim, self._config.augment
+        return self._batcher.batches(samples, optim.batch, augment, rng, twins=optim.twins)
 
     def _train_step(self, batch: Batch, done: float) -> float:
         batch = batch.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self._learner.model(batch.ids, batch.read)
             loss = loss_of(logits, batch, self._slots, self._config.optim)
+            loss = loss + self._config.optim.agreement * divergence(logits, batch.twins, self._slots)
         self._learner.follow(loss, self._step, done)
         return loss.item()
 
     def _dev_scores(self) -> dict[str, float]:
         if not self._dev:
             return {}
-        families, values = predict(self.average, self._batcher, self._slots, [from_turn(e) for e in self._dev])
+        dev = [from_turn(example) for example in self._dev]
+        families, values = predict(self.average, self._batcher, self._slots, dev)
+        bare, _ = predict(self.average, self._batcher, self._slots, [without_final_marks(sample) for sample in dev])
         said = [FAMILIES[place] for place in families.argmax(-1).tolist()]
         emotion = np.array([family == e.emotion for family, e in zip(said, self._dev, strict=True)])
         learn_score = (values >= 0.5).numpy() == np.array([e.learn_score for e in self._dev])
-        return shares_right(self._dev, emotion, learn_score)
+        steady = (families.argmax(-1) == bare.argmax(-1)).float().mean().item()
+        return shares_right(self._dev, emotion, learn_score) | {"dev_steady": steady}
 
     def _state(self) -> dict[str, Any]:
         return self._learner.state()

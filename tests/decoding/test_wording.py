@@ -1,8 +1,9 @@
-"""What the model is told about a response's wording: three marks, whatever its case and spaces."""
+"""What the model is told about a response's wording: three marks, alike for all cases and spaces."""
 
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from emotion_svc.modeldir import SHIPPED
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Turn
 from emotion_svc.taxonomy import FAMILIES
+from emotion_svc.text import normalize, without_final_punctuation
 from tests import hostile
 
 TOKENS = TurnTokenizer(SHIPPED / "tokenizer.json", prompt_for("pika-tiny"))
@@ -57,12 +59,27 @@ def test_another_order_of_words_has_other_places() -> None:
     assert set(places_of("mèo ăn cá", 18).tolist()) != set(places_of("cá ăn mèo", 18).tolist())
 
 
-def test_scores_are_the_scaled_sum_of_the_weights_over_the_texts_length() -> None:
-    voter = made()
-    places = places_of("chó và mèo", 10)
+def read_once(voter: Wording, text: str) -> npt.NDArray[np.float64]:
+    """The scaled sum of the weights over the text's length."""
+    places = places_of(text, 10)
     length = np.sqrt((voter.rarity[places].astype(float) ** 2).sum())
-    expected = voter.weights[places].astype(float).sum(axis=0) * voter.scale / length + voter.bias
-    assert voter.scores("chó và mèo") == pytest.approx(expected, rel=1e-4)
+    return np.asarray(voter.weights[places].astype(float).sum(axis=0) * voter.scale / length + voter.bias)
+
+
+@given(text=st.text(st.sampled_from("aB đ1',;.!?…~ "), max_size=24) | st.text(max_size=60))
+def test_scores_are_the_mean_over_the_text_as_it_ends_and_without_final_punctuation(text: str) -> None:
+    voter, text = made(), normalize(text)
+    bare = without_final_punctuation(text)
+    whole = text if bare != text else text + "."
+    expected = (read_once(voter, whole) + read_once(voter, bare)) / 2
+    assert voter.scores(text) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@given(text=st.text(min_size=1, max_size=60).map(normalize))
+def test_a_full_stop_more_or_less_changes_nothing(text: str) -> None:
+    bare = without_final_punctuation(text)
+    if bare.strip(" .!?…~"):
+        assert made().opinion(bare + ".") == made().opinion(bare)
 
 
 @pytest.mark.parametrize(("odds", "sureness"), [(6.0, "sure"), (3.5, "likely"), (0.5, "unsure")])
