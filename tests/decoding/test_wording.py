@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_svc.decoding.tokens import MARKS, TurnTokenizer, marks_of_opinion
+from emotion_svc.decoding.tokens import MARKS, TurnTokenizer, marks_of_opinion, within_reach
 from emotion_svc.decoding.wording import SURENESS, WORDING_FILE, Wording, opinion_of, places_of
 from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import SHIPPED
@@ -123,6 +123,7 @@ def test_the_model_reads_exactly_the_marks_of_comparison_and_wording(turn: Turn)
     ids = {TOKENS.tokenizer.token_to_id(mark) for mark in MARKS}
     read = [TOKENS.tokenizer.id_to_token(token_id) for token_id in TOKENS.encode(turn).ids if token_id in ids]
     assert TOKENS.wording is not None
+    turn = within_reach(turn)
     comparison = TOKENS.wordbook.compare(turn.previous_question, turn.previous_answer)
     opinion = TOKENS.wording.opinion(turn.response)
     assert read == [
