@@ -50,7 +50,7 @@ def test_a_twin_is_its_sample_without_final_punctuation_and_shares_all_else(run:
             one, other = getattr(found, target)[row], getattr(found, target)[twin]
             assert torch.equal(one.nan_to_num(-1), other.nan_to_num(-1))
         one, other = found.ids[row].tolist(), found.ids[twin].tolist()
-        ends = found.read[row, 3].item(), found.read[twin, 3].item()
+        ends = int(found.read[row, 3]), int(found.read[twin, 3])
         # The label that learn_score is asked behind is the same one, and so are the marks where both show them.
         assert one[ends[0] - 1 : ends[0] + 1] == other[ends[1] - 1 : ends[1] + 1]
         unread = run.tokenizer.token_to_id("<|unread|>")
