@@ -160,5 +160,5 @@ async def test_a_closed_engine_says_so(name: str) -> None:
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 async def test_an_engine_whose_package_is_missing_says_what_to_install() -> None:
-    with pytest.raises(MissingExtra, match=r"emotion-svc\[vllm\]"):
+    with pytest.raises(MissingExtra, match="install the extra 'vllm'"):
         await vllm().start()
