@@ -11,7 +11,7 @@ from emotion_svc.errors import HostFailed
 from emotion_svc.schema import Turn, Verdict
 
 _PAUSES_S: Final = (1.0, 4.0, 16.0)
-"""Before each further attempt, where the host names no time; a minute limit of a host is over after the last."""
+"""Before each further attempt, where the host names no time."""
 _LONGEST_PAUSE_S: Final = 60.0
 _AT_ONCE: Final = 32
 """Turns under way: as many as the remote engine has calls."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,7 +91,7 @@ def evaluate(
     min_learn_score: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this accuracy.")] = 0.0,
 ) -> None:
     """Score an engine on gold turns, with intervals, by family and by slice."""
-    from emotion_svc.eval.report import compare, to_markdown
+    from emotion_svc.eval.report import compare, counted, to_markdown
 
     with told_in_one_line("emotion-svc eval"):
         if plot is not None:
@@ -134,7 +134,7 @@ def evaluate(
     if json_out is not None:
         json_out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if report.unanswered:
-        typer.echo(f"turns without an answer: {_listed(report.unanswered)}", err=True)
+        typer.echo(f"turns without an answer: {counted(report.unanswered)}", err=True)
         raise typer.Exit(1)
     for name, value, bar in (
         ("emotion", report.emotion_accuracy.value, min_emotion),
@@ -203,7 +203,7 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
     from emotion_svc.config import load_settings
     from emotion_svc.engines.factory import create_engine, running
     from emotion_svc.eval.asking import ask_each
-    from emotion_svc.eval.report import make_report
+    from emotion_svc.eval.report import counted, make_report
     from emotion_svc.eval.run import predictions
 
     given = load_settings(engine=kind.value, model=settings.model, preset=settings.preset, base_url=settings.base_url)
@@ -217,7 +217,7 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
     verdicts = {place: outcome for place, outcome in enumerate(outcomes) if isinstance(outcome, Verdict)}
     failures = Counter(outcome.kind for outcome in outcomes if isinstance(outcome, HostFailed))
     if not verdicts:
-        raise EngineUnavailable(f"the host answered none of {len(examples)} turns: {_listed(failures)}")
+        raise EngineUnavailable(f"the host answered none of {len(examples)} turns: {counted(failures)}")
     said = predictions([*verdicts.values()])
     report = make_report(
         [examples[place] for place in verdicts],
@@ -230,10 +230,6 @@ def _score_engine(kind: EngineName, examples: Sequence[Example], gold: Path, set
         unanswered=dict(failures),
     )
     return _Scored(said, report, [*verdicts])
-
-
-def _listed(failures: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {count}" for kind, count in failures.items())
 
 
 def _score_baseline(examples: Sequence[Example], gold: Path, settings: _Settings) -> _Scored:

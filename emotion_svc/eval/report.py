@@ -263,8 +263,13 @@ def to_markdown(report: Report) -> str:
 def _unanswered_lines(report: Report) -> list[str]:
     if not report.unanswered:
         return []
-    kinds = ", ".join(f"{kind} {count}" for kind, count in report.unanswered.items())
-    return ["", f"**{sum(report.unanswered.values())} further turns got no answer ({kinds}) and are in no figure.**"]
+    count, kinds = sum(report.unanswered.values()), counted(report.unanswered)
+    return ["", f"**{count} further turns got no answer ({kinds}) and are in no figure.**"]
+
+
+def counted(failures: Mapping[str, int]) -> str:
+    """How often each kind of failure came, in words."""
+    return ", ".join(f"{kind} {count}" for kind, count in failures.items())
 
 
 def _handover_lines(report: Report) -> list[str]:

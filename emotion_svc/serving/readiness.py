@@ -9,7 +9,7 @@ from typing import Final
 from emotion_svc.errors import DeadlineExceeded, EngineUnavailable, Overloaded
 from emotion_svc.serving.metrics import Metrics
 
-_FAILURES: Final = 5
+FAILURES: Final = 5
 """So many calls in a row that failed make the engine doubtful; as many open a tier's breaker."""
 _PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 10.0
@@ -65,7 +65,7 @@ class Readiness:
             raise
         except Exception:
             self._failures += 1
-            if self._is_watching and self._doubt is None and self._failures >= _FAILURES:
+            if self._is_watching and self._doubt is None and self._failures >= FAILURES:
                 self._doubt = asyncio.create_task(self._ask_until_answered())
             raise
         if self._failures and self._is_watching:

@@ -15,11 +15,10 @@ from emotion_svc.serving.budget import Budget
 from emotion_svc.serving.memory import give_back_freed
 from emotion_svc.serving.metrics import Metrics
 from emotion_svc.serving.openai_errors import UnknownModel
+from emotion_svc.serving.readiness import FAILURES
 
 RETRY_S: Final = 30
 """How long a model that could not be loaded, or failed, is left alone before a request may try again."""
-_FAILURES: Final = 5
-"""So many calls in a row that failed make a model doubtful, as they do the default one (`readiness`)."""
 _PAUSES_S: Final = (0.0, 1.0, 2.0, 4.0)
 """Before each canary that a doubtful model is asked: what fails for a moment is not unloaded for it."""
 
@@ -221,7 +220,7 @@ class Registry:
         except Exception:
             if entry is not None and entry.router is router:
                 entry.failures += 1
-                if entry.failures >= _FAILURES and entry.doubt is None:
+                if entry.failures >= FAILURES and entry.doubt is None:
                     entry.doubt = asyncio.create_task(self._ask(entry, router))
             raise
         if entry is not None:

@@ -206,6 +206,19 @@ async def test_a_refusal_at_the_door_is_decided_in_under_a_millisecond() -> None
         assert await overloads(client, 'count{where="line"}') == 0
 
 
+async def test_where_callers_hammer_a_refusal_is_held_back_but_was_decided_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("emotion_svc.serving.patience._AT_ONCE_PER_S", 0)
+    monkeypatch.setattr("emotion_svc.serving.patience._HOLD_S", 0.2)
+    async with app_of(Busy(expected_ms=4_000)) as client:
+        began = time.perf_counter()
+        refused = await client.post("/v1/classify", json=TURN)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "4")
+        assert time.perf_counter() - began >= 0.2
+        assert await overloads(client, 'bucket{le="0.1",where="door"}') == 1
+
+
 class Line(ScriptedEngine):
     """Lets everything but the canary wait, and refuses it when it is told to."""
 
