@@ -21,7 +21,6 @@ from emotion_svc.schema import Turn
 from emotion_svc.taxonomy import LABELS
 
 _LOGITS: Final = len(LABELS) + 2
-_FLOAT_BYTES: Final = 4
 _WARM_UP: Final = 50
 _TABLES: Final = {("Gather", 0), ("RotaryEmbedding", 2), ("RotaryEmbedding", 3)}
 """Operators, and the place of an input of which they read a few rows only."""
@@ -77,27 +76,21 @@ def weight_bytes(onnx_file: Path) -> int:
     return sum(onnx.numpy_helper.to_array(one).nbytes for one in graph.initializer if one.name in read)
 
 
-def cost_of_pass(shape: Shape, weights: int, tokens: int, past: int, read: int = 1) -> Cost:
-    """Work of one pass over `tokens` new tokens behind `past` known ones; at `read` of the new ones slots are read.
+def cost_of_pass(shape: Shape, weights: int, tokens: int, read: int = 1) -> Cost:
+    """Work of one pass over so many tokens, at `read` of which slots are read.
 
     `weights`: their bytes (see `weight_bytes`). All that are read count as looking at every token before the end.
     """
     inner = shape.layers - 1  # layers in which every token is looked out from
     linear = tokens * (shape.layers * shape.key_weights + inner * shape.query_weights)
     linear += read * (shape.query_weights + shape.hidden * _LOGITS)
-    seen = tokens * past + tokens * (tokens + 1) // 2
-    attention = 2 * shape.heads * shape.head * (inner * seen + read * (past + tokens))
-    kept = 2 * shape.layers * shape.kv_heads * shape.head * _FLOAT_BYTES  # keys and values of one token
-    return Cost(
-        linear_ops=2 * linear,
-        attention_ops=2 * attention,
-        bytes_moved=weights + (past + tokens) * kept + tokens * shape.hidden,
-    )
+    attention = 2 * shape.heads * shape.head * (inner * tokens * (tokens + 1) // 2 + read * tokens)
+    return Cost(linear_ops=2 * linear, attention_ops=2 * attention, bytes_moved=weights + tokens * shape.hidden)
 
 
-def cost_of_turn(shape: Shape, weights: int, tokens: int, system: int) -> Cost:
-    """One pass: the turn, the token that opens the answer, a likely label and the forced skeleton behind it."""
-    return cost_of_pass(shape, weights, tokens + 3, system, read=2)
+def cost_of_turn(shape: Shape, weights: int, tokens: int) -> Cost:
+    """One pass: the prompt, the token that opens the answer, a likely label and the forced skeleton behind it."""
+    return cost_of_pass(shape, weights, tokens + 3, read=2)
 
 
 def floor_ms(cost: Cost, peak: Peak) -> float:
@@ -122,6 +115,7 @@ def measure_floor(model: EmbeddedModel, turns: Sequence[Turn], directory: Path) 
     infer = float(np.median([model.classify([turn])[0].timings.infer_ms for turn in near]))
     peak = measure_peak()
     weights = weight_bytes(directory / ONNX_FILE)
-    cost = cost_of_turn(Shape.of(directory), weights, median, len(model.tokens.system_ids))
+    tokens = len(model.tokens.system_ids) + median
+    cost = cost_of_turn(Shape.of(directory), weights, tokens)
     least = floor_ms(cost, peak)
-    return Floor(tokens=median, cost=cost, peak=peak, floor_ms=least, infer_ms=infer, reached=least / infer)
+    return Floor(tokens=tokens, cost=cost, peak=peak, floor_ms=least, infer_ms=infer, reached=least / infer)

@@ -53,7 +53,7 @@ def _inside(directory: Path, turns: Sequence[Turn]) -> tuple[list[Slice], list[S
         asked = [(model.classify([turn])[0].timings.infer_ms, model.passes) for turn in [*warm_up, *turns]]
         passes = passes_of(json.loads(model.end_profile().read_text(encoding="utf-8")))
     # A turn has one pass or two.
-    ends = [1, *(made for _, made in asked)]  # the first pass reads the system prompt
+    ends = [0, *(made for _, made in asked)]
     own = [_together(passes[begin:end]) for begin, end in pairwise(ends)]
     rows = [(sum(one.operators.values()), one.ms, ms) for one, (ms, _) in zip(own, asked, strict=True)]
     kernels, run, whole = np.array(rows[len(warm_up) :]).T

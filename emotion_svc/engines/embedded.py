@@ -1,10 +1,9 @@
 """The default engine: the shipped model in ONNX Runtime on the CPU.
 
-Nothing is generated. One pass over the turn's own tokens reads the posterior of the `emotion` slot and, behind the
-label that is likely beforehand, the `learn_score` slot: a draft, as in speculative decoding (Leviathan et al. 2023,
-arXiv:2211.17192). Where another label is chosen, a second pass over two tokens (that label and the forced skeleton)
-reads the `learn_score` slot anew, so the draft decides nothing. The keys and values of the system prompt are computed
-once, at load.
+Nothing is generated. One pass over the prompt reads the posterior of the `emotion` slot and, behind the label that is
+likely beforehand, the `learn_score` slot: a draft, as in speculative decoding (Leviathan et al. 2023,
+arXiv:2211.17192). Where another label is chosen, a second pass reads the `learn_score` slot anew behind that one, so
+the draft decides nothing.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +40,12 @@ from emotion_svc.taxonomy import FAMILIES, LABELS, Label
 Floats = npt.NDArray[np.float32]
 
 _BLOCKED: Final = -1e9
+_INPUTS: Final = ("ids", "read", "read_bias")
+"""Of the graph; see `train/export.py`."""
+
 _MAX_BATCH: Final = 4
-"""Turns in one pass. More gain nothing (1.9 ms for one turn alone, 1.4 ms for each of 4, 1.45 of 8, 1.6 of 16; one
-thread of a shared EPYC), and a pass of 4 is short enough for a single turn to wait behind."""
-
-
-class _State(NamedTuple):
-    """After a pass: slot logits (batch, read, 25), and keys and values of all tokens so far."""
-
-    logits: Floats
-    present: Floats
+"""Turns in one pass. More gain nothing (0.94 ms for one turn alone, 0.81 ms for each of 2, 0.70 of 4, 0.71 of 8, 0.75 of
+16; one thread of a shared Xeon), and a pass of 4 is short enough for a single turn to wait behind."""
 
 
 class EmbeddedModel:
@@ -84,12 +79,18 @@ class EmbeddedModel:
         path = onnx_file or directory / ONNX_FILE
         self.digest = digest_of(path)
         self.passes = 0
-        """How often the graph was run, for the system prompt too; exact where one thread calls."""
+        """How often the graph was run; exact where one thread calls."""
         if temperatures is None:
             calibration = load_calibration(directory)
             temperatures = calibration.temperatures(self.digest, prompt.digest) if calibration else UNCALIBRATED
         self._temperatures, self._variants = temperatures, variants
         self._session = open_session(path, profile)
+        inputs = tuple(put.name for put in self._session.get_inputs())
+        if inputs != _INPUTS:
+            raise ModelError(
+                f"'{path}': expected a graph that reads {', '.join(_INPUTS)}, found {', '.join(inputs)}; it is of "
+                "another version: make it anew (python -m emotion_svc.train, in its run's directory)"
+            )
         self.tokens = TurnTokenizer(directory / "tokenizer.json", prompt)
         tokenizer = self.tokens.tokenizer
         eos = tokenizer.token_to_id("<|end|>")
@@ -97,10 +98,6 @@ class EmbeddedModel:
             raise ModelError(f"'{directory / 'tokenizer.json'}' has no token <|end|>; this is no model of this project")
         self.index = AnswerIndex(vocabulary_of(tokenizer), eos)
         self.slots = find_slots(tokenizer, self.index)
-        layers, _, _, heads, _, head = self._session.get_inputs()[2].shape
-        nothing = np.zeros((layers, 2, 1, heads, 0, head), np.float32)
-        system = np.array([self.tokens.system_ids])
-        self._system = self._pass(system, np.zeros(1, np.int64), nothing, np.array([[system.size - 1]])).present
 
     def classify(self, turns: Sequence[Turn]) -> list[Verdict]:
         """Verdicts for the turns, in the same order."""
@@ -136,71 +133,40 @@ class EmbeddedModel:
             likely_label(turn, e.likely or FAMILIES[0], self._variants) for turn, e in zip(turns, encoded, strict=True)
         ]
         rows = [
-            [*e.ids, self.slots.opening, *self._label_and_skeleton(draft)]
+            [*self.tokens.system_ids, *e.ids, self.slots.opening, self._token_of(draft), self.slots.between]
             for e, draft in zip(encoded, drafts, strict=True)
         ]
         lengths = np.array([len(row) for row in rows])
         ids = np.zeros((len(rows), int(lengths.max())), np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row
-        past = self._system
-        if len(rows) > 1:
-            past = np.repeat(past, len(rows), axis=2)
-        start = np.full(len(rows), past.shape[4])
-        first = self._pass(ids, start, past, lengths[:, None] - [3, 1])
-        emotion = softmax(first.logits[:, 0, : len(LABELS)], self._temperatures.emotion)
+        logits = self._pass(ids, lengths[:, None] - [3, 1])
+        emotion = softmax(logits[:, 0, : len(LABELS)], self._temperatures.emotion)
         labels = [
             choose_label(turn, Posteriors(row, 0.0), self._variants) for turn, row in zip(turns, emotion, strict=True)
         ]
-        pairs = first.logits[:, 1, len(LABELS) :]
+        pairs = logits[:, 1, len(LABELS) :]
         others = [place for place, (label, draft) in enumerate(zip(labels, drafts, strict=True)) if label != draft]
         if others:
-            ids = np.array([self._label_and_skeleton(labels[place]) for place in others])
-            known = (start + lengths - 2)[others]
-            second = self._pass(ids, known, first.present[:, :, others], np.ones((len(others), 1), np.int64), known)
-            pairs[others] = second.logits[:, 0, len(LABELS) :]
+            ids[others, lengths[others] - 2] = [self._token_of(labels[place]) for place in others]
+            pairs[others] = self._pass(ids[others], lengths[others, None] - 1)[:, 0, len(LABELS) :]
         values = softmax(pairs, self._temperatures.learn_score)
         return labels, [Posteriors(row, float(pair[1])) for row, pair in zip(emotion, values, strict=True)]
 
-    def _label_and_skeleton(self, label: Label) -> tuple[int, int]:
-        return self.slots.labels[LABELS.index(label)], self.slots.between
+    def _token_of(self, label: Label) -> int:
+        return self.slots.labels[LABELS.index(label)]
 
-    def _pass(
-        self,
-        ids: npt.NDArray[np.int64],
-        start: npt.NDArray[np.int64],
-        past: Floats,
-        read: npt.NDArray[np.int64],
-        past_lengths: npt.NDArray[np.int64] | None = None,
-    ) -> _State:
-        """Runs the graph over new tokens (see `train/export.py` for its inputs).
-
-        ids: (batch, length), right-padded. start: (batch,), the place of each row's first token. read:
-        (batch, n), the positions whose next token is wanted. past_lengths: (batch,), how much of the past is seen: the
-        rest is padding, or a draft; all of it by default.
-        """
+    def _pass(self, ids: npt.NDArray[np.int64], read: npt.NDArray[np.int64]) -> Floats:
+        """Slot logits (batch, n, 25). ids: (batch, length), right-padded. read: (batch, n), see `train/export.py`."""
         self.passes += 1
-        batch, length = ids.shape
-        before = past.shape[4]
-        new = np.arange(length)
-        visible = np.concatenate((np.ones((1, length, before), bool), (new[None, :] <= new[:, None])[None]), axis=2)
-        if past_lengths is not None:
-            visible = np.repeat(visible, batch, axis=0)
-            visible[:, :, :before] = (np.arange(before)[None, :] < past_lengths[:, None])[:, None]
-        bias = np.where(visible, np.float32(0), np.float32(_BLOCKED))[:, None]
-        rows = np.arange(batch) if bias.shape[0] == batch else np.zeros(batch, int)
-        logits, present = self._session.run(
-            None,
-            {
-                "ids": ids,
-                "positions": start[:, None] + new,
-                "past": past,
-                "bias": bias,
-                "read_bias": bias[rows[:, None], 0, read][:, None],
-                "read": read[:, :, None],
-            },
-        )
-        return _State(logits, present)
+        [logits] = self._session.run(None, {"ids": ids, "read": read, "read_bias": read_bias(read, ids.shape[1])})
+        return np.asarray(logits)
+
+
+def read_bias(read: npt.NDArray[np.int64], length: int) -> Floats:
+    """What the graph takes for where to look from the positions `read` (batch, n): (batch, 1, n, length)."""
+    seen = np.arange(length) <= read[:, None, :, None]
+    return np.where(seen, np.float32(0), np.float32(_BLOCKED))
 
 
 class EmbeddedEngine:

@@ -272,7 +272,7 @@ def _say_fp32(examples: Sequence[Example], directory: Path) -> _Said:
     fitted = calibration.temperatures(weights, prompt_for(rounded.name).digest) if calibration else UNCALIBRATED
     with TemporaryDirectory() as folder:
         graph = Path(folder) / "model.fp32.onnx"
-        export_onnx(directory, rounded.slots, "fp32", graph)
+        export_onnx(directory, rounded.slots, graph)
         exact = EmbeddedModel(directory, onnx_file=graph, temperatures=fitted)
         said = predictions(exact.classify([example.turn for example in examples]))
     return _Said(f"the same weights in fp32 ({weights})", said)

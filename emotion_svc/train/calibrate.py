@@ -33,7 +33,7 @@ def calibrate(directory: Path, slots: Slots, examples: Sequence[Example], fitted
     `fitted_on` names the held-out file that `examples` are from.
     """
     exact = directory / "model.fp32.onnx"
-    export_onnx(directory, slots, "fp32", exact)
+    export_onnx(directory, slots, exact)
     try:
         by_digest = {
             digest_of(directory / ONNX_FILE): fit(EmbeddedModel(directory, temperatures=UNCALIBRATED), examples),

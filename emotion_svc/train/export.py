@@ -1,34 +1,27 @@
 """The ONNX file of a checkpoint, fp32 or int8, built node by node for the embedded engine.
 
-One graph serves both passes (the turn, and the pair of tokens that opens the second slot behind a likely label; that
-pair anew, where another label is chosen):
+A pass reads a prompt from its first token:
 
-    ids        (batch, length)                  int64    the new tokens
-    positions  (batch, length)                  int64    their places, the past's tokens counted
-    past       (layers, 2, batch, heads, past, head)     keys and values of what was read before
-    bias       (batch or 1, 1, length, past + length)    0 where a token may look, a large negative where not
-    read_bias  (batch, 1, read, past + length)           the same rows for the positions that are read
-    read       (batch, read, 1)                 int64    the positions whose next token is wanted
+    ids        (batch, length)                  int64    the tokens of each row, padded on the right
+    read       (batch, read)                    int64    the positions whose next token is wanted
+    read_bias  (batch, 1, read, length)         float32  0 where such a position may look, a large negative where not
     ->
     logits     (batch, read, 25)                         of the 23 labels, then false, true
-    present    (layers, 2, batch, heads, past + length, head)
 
-The last layer is evaluated at `read` alone, and only the 25 slot tokens get logits. In int8 a product is made in one of
-two ways, neither of which lets a turn's answer depend on the turns that share its batch, as scales of whole tensors
-would:
+A token looks at itself and those before it, so padding changes nothing. The last layer is evaluated at `read` alone,
+and only the 25 slot tokens get logits. Nothing is kept for a later pass: the system prompt has 7 tokens, and to carry
+their keys and values in and all of them out takes longer than to read them anew (docs/performance.md).
 
-- with steps that are fixed beforehand (`QuantizeLinear`, `MatMulIntegerToFloat`), where the range of its input is known
-  (`train/ranges.py`): a scale for each column of weights, which have 7 bits. With 8, the sum of two products overflows
-  16 bits on x86 processors without VNNI, and their answers would be others;
-- else with 8-bit weights in blocks of 64 with a scale each, and inputs that are quantized block by block
-  (`MatMulNBits`, accuracy level 4): it takes twice as long, and an outlier spoils one block of one row.
+In int8 a product's input is quantized with steps that are fixed beforehand (`train/ranges.py`), so that a turn's answer
+does not depend on the turns that share its batch; each column of weights has a scale. Weights have 7 bits: with 8, the
+sum of two products overflows 16 bits on x86 processors without VNNI, and their answers would be others. The small
+product of the slots stays in fp32.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,75 +32,78 @@ from safetensors.numpy import load_file
 from emotion_svc.decoding.slots import Slots
 from emotion_svc.modeldir import digest_of
 
-Precision = Literal["fp32", "int8"]
 Array = npt.NDArray[np.float32]
 
-BLOCK: Final = 64
-"""Inputs that share a scale; fewer where the inner size is no multiple of it. Against 32: 8 % faster, and no further
-from fp32 (docs/log.md)."""
 _MICROSOFT = "com.microsoft"
 _ZERO: Final = 128
 """Where 0 is in a byte."""
 
 
+class Range(NamedTuple):
+    """How far a product's input goes: nearly all values are within plus and minus `end`, once divided by `channels`.
+
+    channels: (in,), for an input some of whose channels go many times as far as others (`train/ranges.py`); the layer
+    before is made to divide by them, and the product's own weights to multiply.
+    """
+
+    end: float
+    channels: Array | None = None
+
+
 class _Graph:
     """Collects nodes and weights; every method appends a node and returns the name of its output.
 
-    `inputs` has the input of each product by the product's name.
+    `inputs` has the input of each product that int8 quantizes, by the product's name.
     """
 
-    def __init__(self, precision: Precision, ranges: Mapping[str, float]) -> None:
-        self.precision, self._ranges = precision, ranges
+    def __init__(self, ranges: Mapping[str, Range] | None) -> None:
+        self._ranges = ranges
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.inputs: dict[str, str] = {}
-        self._zero = self.weight("zero", np.array(_ZERO, np.uint8)) if ranges else ""
+        self._quantized: dict[str, tuple[str, str]] = {}
+        self._zero = "" if ranges is None else self.weight("zero", np.array(_ZERO, np.uint8))
 
     def weight(self, name: str, value: npt.NDArray[np.generic]) -> str:
         self.weights.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def node(self, op: str, *inputs: str, out: str | None = None, domain: str = "", **attributes: Any) -> str:
-        return self.split(op, *inputs, outs=[out or f"{op}_{len(self.nodes)}"], domain=domain, **attributes)[0]
+        out = out or f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [out], name=out, domain=domain, **attributes))
+        return out
 
-    def split(self, op: str, *inputs: str, outs: list[str], domain: str = "", **attributes: Any) -> list[str]:
-        self.nodes.append(helper.make_node(op, inputs, outs, name=outs[0], domain=domain, **attributes))
-        return outs
+    def channels(self, name: str) -> Array | None:
+        """What the channels of a product's input are to be divided by, if by anything."""
+        return self._ranges[name].channels if self._ranges is not None else None
 
     def linear(self, x: str, name: str, matrix: Array) -> str:
         """X @ matrix.T, `matrix` as torch keeps it: (out, in)."""
         self.inputs[name] = x
-        if self.precision == "fp32":
-            return self.node("MatMul", x, self.weight(name, matrix.T))
-        if name in self._ranges:
-            columns, column_scales = quantize_columns(matrix)
-            step = self.weight(name + ".step", np.array(self._ranges[name] / 127, np.float32))
-            return self.node(
-                "MatMulIntegerToFloat",
-                self.node("QuantizeLinear", x, step, self._zero),
-                self.weight(name + ".q7", columns),
-                step,
-                self.weight(name + ".scale", column_scales),
-                self._zero,
-                domain=_MICROSOFT,
-            )
-        packed, scales = quantize_blocks(matrix)
+        if self._ranges is None:
+            return self.exact(x, name, matrix)
+        if x not in self._quantized:  # products of one input share its steps
+            step = self.weight(name + ".step", np.array(self._ranges[name].end / 127, np.float32))
+            self._quantized[x] = self.node("QuantizeLinear", x, step, self._zero), step
+        quantized, step = self._quantized[x]
+        columns, column_scales = quantize_columns(matrix)
         return self.node(
-            "MatMulNBits",
-            x,
-            self.weight(name + ".q8", packed),
-            self.weight(name + ".scale", scales),
+            "MatMulIntegerToFloat",
+            quantized,
+            self.weight(name + ".q7", columns),
+            step,
+            self.weight(name + ".scale", column_scales),
+            self._zero,
             domain=_MICROSOFT,
-            K=matrix.shape[1],
-            N=matrix.shape[0],
-            bits=8,
-            block_size=packed.shape[-1],
-            accuracy_level=4,
         )
+
+    def exact(self, x: str, name: str, matrix: Array) -> str:
+        """As `linear`, in fp32 whatever the precision is."""
+        return self.node("MatMul", x, self.weight(name, matrix.T))
 
     def embed(self, ids: str, matrix: Array) -> str:
         """Rows of the embedding; in int8, each row has its own scale."""
-        if self.precision == "fp32":
+        if self._ranges is None:
             return self.node("Gather", self.weight("embed", matrix), ids)
         scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-12) / 127
         rows = self.node("Gather", self.weight("embed.q8", np.rint(matrix / scale).astype(np.int8)), ids)
@@ -124,55 +120,54 @@ def quantize_columns(matrix: Array) -> tuple[npt.NDArray[np.int8], Array]:
     return np.rint(matrix / scales[:, None]).astype(np.int8).T, scales.astype(np.float32)
 
 
-def quantize_blocks(matrix: Array) -> tuple[npt.NDArray[np.uint8], Array]:
-    """8-bit weights around 128 in blocks along the input: (out, in / block, block), and scales (out, in / block)."""
-    out, inner = matrix.shape
-    block = math.gcd(inner, BLOCK)
-    blocks = matrix.reshape(out, inner // block, block)
-    scales = np.maximum(np.abs(blocks).max(axis=-1), 1e-12) / 127
-    packed = np.rint(blocks / scales[..., None]).astype(np.int16) + _ZERO
-    return packed.astype(np.uint8), scales.astype(np.float32)
-
-
-def export_onnx(
-    checkpoint: Path, slots: Slots, precision: Precision, out: Path, ranges: Mapping[str, float] | None = None
-) -> str:
+def export_onnx(checkpoint: Path, slots: Slots, out: Path, ranges: Mapping[str, Range] | None = None) -> str:
     """Writes the graph of the checkpoint directory to `out`; returns its digest (`digest_of`).
 
-    `ranges`, for int8: how far the inputs of products go, by the products' names (`ranges.input_ranges`).
+    `ranges`: how far the inputs of products go, by the products' names (`ranges.input_ranges`): with them the graph is
+    int8, without them fp32.
     """
-    onnx.save(graph_of(checkpoint, slots, precision, ranges or {})[0], out)
+    onnx.save(graph_of(checkpoint, slots, ranges)[0], out)
     return digest_of(out)
 
 
 def graph_of(
-    checkpoint: Path, slots: Slots, precision: Precision, ranges: Mapping[str, float]
+    checkpoint: Path, slots: Slots, ranges: Mapping[str, Range] | None
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph, and the name of the input of each of its products, by the product's name."""
+    """The graph, and the name of the input of each product that int8 quantizes, by the product's name."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     weights = {k: v.astype(np.float32) for k, v in load_file(checkpoint / "model.safetensors").items()}
     heads, layers = config["num_attention_heads"], config["num_hidden_layers"]
     head, eps = config["head_dim"], config["rms_norm_eps"]
-    graph = _Graph(precision, ranges)
+    graph = _Graph(ranges)
     angles = np.outer(
         np.arange(config["max_position_embeddings"]), config["rope_theta"] ** (-np.arange(0, head, 2) / head)
     )
-    cos, sin = (graph.weight(n, f(angles).astype(np.float32)) for n, f in (("cos", np.cos), ("sin", np.sin)))
-    pasts = graph.split("Split", "past", outs=[f"past_{i}" for i in range(layers)], axis=0, num_outputs=layers)
+    places = _Places(
+        graph.weight("cos", np.cos(angles).astype(np.float32)),
+        graph.weight("sin", np.sin(angles).astype(np.float32)),
+        graph.weight("first", np.zeros(1, np.int64)),
+        graph.node("Unsqueeze", "read", graph.weight("axis", np.array([2]))),
+    )
     embedding = weights["model.embed_tokens.weight"]
-    x, presents = graph.embed("ids", embedding), []
-    for number, past in enumerate(pasts):
-        last = number == layers - 1
+    x = graph.embed("ids", embedding)
+    for number in range(layers):
         own = {
             key.split(".", 3)[3]: value for key, value in weights.items() if key.startswith(f"model.layers.{number}.")
         }
-        x, present = _layer(graph, x, own, number, past, cos, sin, heads, eps, last=last)
-        presents.append(present)
-    graph.node("Concat", *presents, out="present", axis=0)
+        x = _layer(graph, x, own, number, places, heads, eps, last=number == layers - 1)
     x = graph.norm(x, "norm", weights["model.norm.weight"], eps)
     wanted = [*slots.labels, slots.false, slots.true]
-    graph.node("Identity", graph.linear(x, "slots", embedding[wanted]), out="logits")
-    return _finish(graph, layers, heads, head, len(wanted)), graph.inputs
+    graph.node("Identity", graph.exact(x, "slots", embedding[wanted]), out="logits")
+    return _finish(graph, len(wanted)), graph.inputs
+
+
+class _Places(NamedTuple):
+    """What layers share: the angles' tables, where a row's first token stands, and where to gather what is read."""
+
+    cos: str
+    sin: str
+    first: str
+    read: str
 
 
 def _layer(
@@ -180,73 +175,56 @@ def _layer(
     x: str,
     weights: dict[str, Array],
     number: int,
-    past: str,
-    cos: str,
-    sin: str,
+    places: _Places,
     heads: int,
     eps: float,
     *,
     last: bool,
-) -> tuple[str, str]:
+) -> str:
     """One decoder layer; the last one looks out from the positions `read` alone."""
     name = f"layer{number}."
     normed = graph.norm(x, name + "norm1", weights["input_layernorm.weight"], eps)
-    q_weight, k_weight, v_weight = (weights[f"self_attn.{p}_proj.weight"] for p in "qkv")
-    positions = "positions"
+    asking, asked_at = normed, places.first
     if last:
-        q_in = graph.node("GatherND", normed, "read", batch_dims=1)
-        q_positions = graph.node("GatherND", positions, "read", batch_dims=1)
-        x = graph.node("GatherND", x, "read", batch_dims=1)
-        q = graph.linear(q_in, name + "q", q_weight)
-        kv = graph.linear(normed, name + "kv", np.concatenate((k_weight, v_weight)))
-        k, v = graph.split("Split", kv, outs=[name + "k_", name + "v_"], axis=2, num_outputs=2)
-    else:
-        q_positions = positions
-        qkv = graph.linear(normed, name + "qkv", np.concatenate((q_weight, k_weight, v_weight)))
-        q, k, v = graph.split("Split", qkv, outs=[name + p for p in ("q_", "k_", "v_")], axis=2, num_outputs=3)
-    q = graph.node("RotaryEmbedding", q, q_positions, cos, sin, domain=_MICROSOFT, num_heads=heads)
-    k = graph.node("RotaryEmbedding", k, positions, cos, sin, domain=_MICROSOFT, num_heads=heads)
-    both = graph.node("Squeeze", past, graph.weight(name + "axis0", np.array([0])))
-    past_k, past_v = (graph.node("Gather", both, graph.weight(f"{name}{p}", np.array(p)), axis=0) for p in (0, 1))
-    bias = "read_bias" if last else "bias"
-    mixed, new_k, new_v = graph.split(
-        "MultiHeadAttention",
-        *(q, k, v, "", "", bias, past_k, past_v),
-        outs=[name + "mixed", name + "k", name + "v"],
-        domain=_MICROSOFT,
-        num_heads=heads,
+        asking, x = (graph.node("GatherND", one, places.read, batch_dims=1) for one in (normed, x))
+        asked_at = "read"
+    q, k, v = (
+        graph.linear(one, name + p, weights[f"self_attn.{p}_proj.weight"])
+        for one, p in ((asking, "q"), (normed, "k"), (normed, "v"))
     )
-    axes = graph.weight(name + "axes", np.array([0, 1]))
-    present = graph.node("Concat", *(graph.node("Unsqueeze", part, axes) for part in (new_k, new_v)), axis=1)
+    q, k = (
+        graph.node("RotaryEmbedding", one, at, places.cos, places.sin, domain=_MICROSOFT, num_heads=heads)
+        for one, at in ((q, asked_at), (k, places.first))
+    )
+    mixed = graph.node(
+        "Attention",
+        *((q, k, v, "read_bias") if last else (q, k, v)),
+        q_num_heads=heads,
+        kv_num_heads=heads,
+        is_causal=int(not last),
+    )
     x = graph.node("Add", x, graph.linear(mixed, name + "o", weights["self_attn.o_proj.weight"]))
     normed = graph.norm(x, name + "norm2", weights["post_attention_layernorm.weight"], eps)
-    both = graph.linear(
-        normed, name + "gate_up", np.concatenate([weights[f"mlp.{p}_proj.weight"] for p in ("gate", "up")])
-    )
-    gate, up = graph.split("Split", both, outs=[name + "gate", name + "up"], axis=2, num_outputs=2)
+    up, down = weights["mlp.up_proj.weight"], weights["mlp.down_proj.weight"]
+    if (channels := graph.channels(name + "down")) is not None:
+        up, down = up / channels[:, None], down * channels
+    gate = graph.linear(normed, name + "gate", weights["mlp.gate_proj.weight"])
     silu = graph.node("QuickGelu", gate, domain=_MICROSOFT, alpha=1.0)  # x * sigmoid(x)
-    return graph.node(
-        "Add", x, graph.linear(graph.node("Mul", silu, up), name + "down", weights["mlp.down_proj.weight"])
-    ), present
+    inner = graph.node("Mul", silu, graph.linear(normed, name + "up", up))
+    return graph.node("Add", x, graph.linear(inner, name + "down", down))
 
 
-def _finish(graph: _Graph, layers: int, heads: int, head: int, slot_tokens: int) -> onnx.ModelProto:
+def _finish(graph: _Graph, slot_tokens: int) -> onnx.ModelProto:
     def value(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
     fp, i64 = TensorProto.FLOAT, TensorProto.INT64
     inputs = [
         value("ids", i64, "batch", "length"),
-        value("positions", i64, "batch", "length"),
-        value("past", fp, layers, 2, "batch", heads, "past", head),
-        value("bias", fp, "bias_batch", 1, "length", "all"),
-        value("read_bias", fp, "batch", 1, "read", "all"),
-        value("read", i64, "batch", "read", 1),
+        value("read", i64, "batch", "read"),
+        value("read_bias", fp, "batch", 1, "read", "length"),
     ]
-    outputs = [
-        value("logits", fp, "batch", "read", slot_tokens),
-        value("present", fp, layers, 2, "batch", heads, "all", head),
-    ]
+    outputs = [value("logits", fp, "batch", "read", slot_tokens)]
     built = helper.make_graph(graph.nodes, "emotion_svc", inputs, outputs, graph.weights)
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MICROSOFT, 1)]
+    opsets = [helper.make_opsetid("", 23), helper.make_opsetid(_MICROSOFT, 1)]
     return helper.make_model(built, opset_imports=opsets, ir_version=10, producer_name="emotion_svc")

@@ -186,7 +186,7 @@ class Run:
         self._tokens.wordbook.save(directory)
         self._voters.shipped.save(directory / WORDING_FILE)
         ranges = input_ranges(directory, self.slots, self._answered_prompts())
-        export_onnx(directory, self.slots, "int8", directory / ONNX_FILE, ranges)
+        export_onnx(directory, self.slots, directory / ONNX_FILE, ranges)
         return calibrate(directory, self.slots, self._dev, fitted_on) if self._dev else None
 
     def _answered_prompts(self) -> list[list[int]]:

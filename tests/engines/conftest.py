@@ -31,7 +31,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedModel:
     calibration = load_calibration(SHIPPED)
     assert calibration is not None
     graph = Path(tmp_path_factory.mktemp("fp32")) / "model.fp32.onnx"
-    export_onnx(SHIPPED, find_slots(shipped.tokens.tokenizer, shipped.index), "fp32", graph)
+    export_onnx(SHIPPED, find_slots(shipped.tokens.tokenizer, shipped.index), graph)
     return EmbeddedModel(onnx_file=graph, temperatures=calibration.by_digest[digest_of(SHIPPED / WEIGHTS_FILE)])
 
 

@@ -54,7 +54,7 @@ def test_the_exported_graph_computes_what_the_network_computes(finished: tuple[P
     out, network = finished
     exact = tmp_path / "exact.onnx"
     whole = run(tmp_path)
-    export_onnx(out / "model", whole.slots, "fp32", exact)
+    export_onnx(out / "model", whole.slots, exact)
     model = EmbeddedModel(out / "model", onnx_file=exact, temperatures=UNCALIBRATED)
     rounded = Decoder(network.shape)
     rounded.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
@@ -187,7 +187,7 @@ def test_a_calibration_is_refused_with_another_file(finished: tuple[Path, Decode
     assert calibration is not None
     whole = run(tmp_path)
     other = tmp_path / "other.onnx"
-    export_onnx(directory, whole.slots, "fp32", other)
+    export_onnx(directory, whole.slots, other)
     with pytest.raises(ModelError, match=f"{CALIBRATION_FILE} is for the files"):
         EmbeddedModel(directory, onnx_file=other)
     with pytest.raises(ModelError, match="restore the file or train again"):
