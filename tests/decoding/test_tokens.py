@@ -1,9 +1,14 @@
 """The tokens of a turn as they are counted for OpenAI's clients."""
 
+import json
+from pathlib import Path
+
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emotion_svc.decoding.tokens import FIELD_TOKENS, TurnTokenizer, cut, within_reach
+from emotion_svc.errors import ModelError
 from emotion_svc.modeldir import SHIPPED
 from emotion_svc.prompt import prompt_for
 from emotion_svc.schema import Turn
@@ -18,6 +23,21 @@ TEXT = st.text(max_size=60).map(normalize)
 def test_a_turn_has_as_many_tokens_as_it_is_read_with(question: str, answer: str, response: str) -> None:
     turn = Turn(previous_question=question, previous_answer=answer, response=response)
     assert TOKENS.count(turn) == len(TOKENS.encode(turn).ids)
+
+
+@given(st.text(max_size=80) | st.text(st.sampled_from("aB1.!-_ …“ñêộ\u0301\u00a0\t"), max_size=80))
+@example("Con nói: 'It's 3.5kg!' … “mèo”—cat__dog ②")
+@example("\u0301e " + "ộ" * 40)
+def test_a_field_taken_to_pieces_has_the_tokens_of_the_whole(text: str) -> None:
+    assert TOKENS.field_ids(text) == TOKENS.field_tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_a_tokenizer_that_cuts_elsewhere_is_refused(tmp_path: Path) -> None:
+    state = json.loads((SHIPPED / "tokenizer.json").read_text(encoding="utf-8"))
+    state["pre_tokenizer"]["pretokenizers"].pop(1)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"cuts by WhitespaceSplit, Punctuation, .* found WhitespaceSplit, Digits"):
+        TurnTokenizer(tmp_path / "tokenizer.json", prompt_for("pika-tiny"))
 
 
 def test_a_long_field_counts_as_what_is_kept_of_it() -> None:
