@@ -4,15 +4,18 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emotion_svc.decoding.choice import make_verdict
+from emotion_svc.decoding.posterior import Posteriors
 from emotion_svc.engines.batching import Batcher, Share
-from emotion_svc.engines.scripted import ScriptedEngine
 from emotion_svc.errors import Overloaded
 from emotion_svc.schema import Turn, Verdict
+from emotion_svc.taxonomy import LABELS
 
 PASS = 4
 
@@ -23,21 +26,18 @@ class Steps:
     def __init__(self) -> None:
         self.go, self.began = threading.Semaphore(0), threading.Semaphore(0)
         self.passes: list[list[str]] = []
+        self.threads: list[int] = []
         self.error: Exception | None = None
 
     def __call__(self, turns: Sequence[Turn]) -> list[Verdict]:
         self.passes.append([turn.response for turn in turns])
+        self.threads.append(threading.get_ident())
         self.began.release()
         assert self.go.acquire(timeout=30)
         if self.error is not None:
             raise self.error
-        engine = ScriptedEngine()
-
-        async def answer() -> list[Verdict]:
-            await engine.start()
-            return await engine.classify(turns)
-
-        return asyncio.run(answer())
+        even = Posteriors(np.full(len(LABELS), 1 / len(LABELS)), 0.0)
+        return [make_verdict("happy", even, engine="steps", model_digest="0" * 16) for _ in turns]
 
     async def step(self) -> None:
         """Ends the pass that runs and waits until the next has begun."""
@@ -71,10 +71,53 @@ async def ask(batcher: Batcher, name: str, count: int = 1) -> "asyncio.Task[list
 
 
 async def begin(batcher: Batcher, steps: Steps) -> "asyncio.Task[list[Verdict]]":
-    """A pass with one turn runs from now on."""
-    task = await ask(batcher, "first")
+    """A pass with one turn runs from now on, in a thread: the turn is too long for the event loop."""
+    task = await ask(batcher, "first " * 100)
     await asyncio.to_thread(steps.began.acquire, timeout=30)
     return task
+
+
+async def test_a_turn_that_comes_alone_is_computed_where_it_was_asked(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(2)
+    for number in range(2):
+        [verdict] = await batcher.classify(turns(f"alone{number}"))
+        assert verdict.timings.queue_ms == 0
+    assert set(steps.threads) == {threading.get_ident()}
+
+
+async def test_the_event_loop_computes_no_long_turn_and_no_call_of_several(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(3)
+    await batcher.classify(turns("x" * 501))
+    await batcher.classify(turns("several", 2))
+    assert threading.get_ident() not in steps.threads
+    await batcher.classify(turns("x" * 500))
+    assert steps.threads[2] == threading.get_ident()
+
+
+async def test_turns_that_come_together_share_a_pass_in_a_thread(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(2)
+    await asyncio.gather(*(batcher.classify(turns(f"s{number}")) for number in range(3)))
+    assert steps.passes == [["s0", "s1", "s2"]]
+    assert threading.get_ident() not in steps.threads
+
+
+async def test_a_turn_that_failed_alone_is_told_and_the_next_is_computed(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(2)
+    steps.error = RuntimeError("broken")
+    with pytest.raises(RuntimeError, match="broken"):
+        await batcher.classify(turns("a"))
+    steps.error = None
+    assert len(await batcher.classify(turns("b"))) == 1
+
+
+async def test_a_caller_who_goes_before_its_turn_is_begun_leaves_nothing_behind(batcher: Batcher, steps: Steps) -> None:
+    gone = await ask(batcher, "gone")
+    gone.cancel()
+    await asyncio.wait({gone})
+    steps.go.release(1)
+    await batcher.classify(turns("b"))
+    assert steps.passes == [["b"]]
+    assert steps.threads == [threading.get_ident()]
 
 
 async def test_a_single_turn_overtakes_a_long_call_that_has_begun(batcher: Batcher, steps: Steps) -> None:
@@ -144,7 +187,7 @@ async def test_a_call_that_comes_when_a_thread_has_just_ended_is_answered(steps:
     steps.go.release(100)
     batcher = Batcher(steps, PASS, threads=2)
     for number in range(20):
-        assert len(await batcher.classify(turns(f"again{number}"))) == 1
+        assert len(await batcher.classify(turns(f"again{number}", 2))) == 2
     await batcher.close()
 
 
