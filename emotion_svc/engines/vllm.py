@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from emotion_svc.decoding.choice import VariantPolicy, choose_label, make_verdict
+from emotion_svc.decoding.choice import VariantPolicy, choose_label, likely_label, make_verdict
 from emotion_svc.decoding.posterior import Floats, Posteriors, Slot, Step, slot_posterior
 from emotion_svc.decoding.spelling import Question
 from emotion_svc.decoding.tokens import Encoded
@@ -26,6 +26,7 @@ from emotion_svc.engines.checkpoint import Checkpoint, load_checkpoint
 from emotion_svc.engines.vllm_options import tuned
 from emotion_svc.errors import EngineUnavailable, MissingExtra, ModelError
 from emotion_svc.schema import Timings, Turn, Verdict
+from emotion_svc.taxonomy import Label
 
 _ENVIRONMENT: Final = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # stdout is for answers
@@ -129,10 +130,16 @@ class VllmEngine:
 
     async def _classify_one(self, loaded: Checkpoint, turn: Turn, prompt: Encoded, tokenize_ms: float) -> Verdict:
         started = time.perf_counter()
-        emotion = await self._read("emotion", prompt, loaded.emotion, loaded.temperatures.emotion)
-        label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
-        question = loaded.learn_score[label]
-        learn_score = await self._read("learn_score", prompt, question, loaded.temperatures.learn_score)
+        draft = prompt.likely and likely_label(turn, prompt.likely, self._variants)
+        drafted = draft and asyncio.create_task(self._learn_score(loaded, prompt, draft))
+        try:
+            emotion = await self._read("emotion", prompt, loaded.emotion, loaded.temperatures.emotion)
+            label = choose_label(turn, Posteriors(emotion, 0.0), self._variants)
+            known = drafted if drafted and label == draft else self._learn_score(loaded, prompt, label)
+            learn_score = await known
+        finally:
+            if drafted:
+                drafted.cancel()
         return make_verdict(
             label,
             Posteriors(emotion, float(learn_score[1])),
@@ -141,6 +148,10 @@ class VllmEngine:
             truncated=prompt.truncated,
             timings=Timings(tokenize_ms=tokenize_ms, infer_ms=(time.perf_counter() - started) * 1e3),
         )
+
+    async def _learn_score(self, loaded: Checkpoint, prompt: Encoded, label: Label) -> Floats:
+        """The posterior of `learn_score` behind a label."""
+        return await self._read("learn_score", prompt, loaded.learn_score[label], loaded.temperatures.learn_score)
 
     async def _read(self, slot: Slot, prompt: Encoded, question: Question, temperature: float) -> Floats:
         """The posterior of a slot, from the tokens with which the model answers the question."""
