@@ -33,10 +33,29 @@ class ConfigError(SetupError):
     kind = "config"
 
 
-def _passes_at_a_time(given: dict[str, Any]) -> int:
-    """One for each core that this process may use, shared among the workers, and at most 4."""
+_MOST_PASSES: Final = 4
+"""So many threads at a time gain something; more wait for Python's lock."""
+
+
+def _cores_of_worker(workers: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores_granted(cores) // int(given.get("workers", 1))))
+    return cores_granted(cores) // workers
+
+
+def _passes_at_a_time(given: dict[str, Any]) -> int:
+    return max(1, min(_MOST_PASSES, _cores_of_worker(int(given.get("workers", 1)))))
+
+
+def beside_event_loop(settings: "Settings") -> "Settings":
+    """The same for a service, which reads and writes requests beside its passes: unless told, it leaves a core to that.
+
+    Two passes at a time on two cores answer a quarter more while all wait their turn; asked for more than it can do,
+    such a service is late (docs/reliability.md).
+    """
+    if "threads" in settings.model_fields_set:
+        return settings
+    passes = max(1, min(_MOST_PASSES, _cores_of_worker(settings.workers) - 1))
+    return settings.model_copy(update={"threads": passes})
 
 
 def cores_granted(cores: int, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -92,7 +111,7 @@ class Settings(BaseSettings):
     threads: Count = Field(
         default_factory=_passes_at_a_time,
         description="Passes of the embedded engine at a time, each on a thread; by default one for each core, "
-        "shared among the workers, and at most 4.",
+        "shared among the workers, and at most 4. A service leaves one core of each worker to its event loop.",
     )
     prompts: Path | None = Field(
         default=None,

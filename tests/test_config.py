@@ -1,3 +1,4 @@
+import os
 import pickle
 import re
 from pathlib import Path
@@ -6,7 +7,14 @@ from typing import NamedTuple, get_args
 import pytest
 from pydantic import ValidationError
 
-from emotion_svc.config import ConfigError, Settings, Variants, cores_granted, load_settings
+from emotion_svc.config import (
+    ConfigError,
+    Settings,
+    Variants,
+    beside_event_loop,
+    cores_granted,
+    load_settings,
+)
 from emotion_svc.decoding.choice import VariantPolicy
 from tests.paths import ROOT
 
@@ -173,3 +181,23 @@ def test_a_containers_limit_of_cpu_time_counts_as_cores(text: str | None, cores:
     if text is not None:
         file.write_text(text)
     assert cores_granted(8, file) == cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "passes", "in_a_service"),
+    [(1, 1, 1, 1), (2, 1, 2, 1), (4, 1, 4, 3), (8, 1, 4, 4), (8, 2, 4, 3), (8, 4, 2, 1), (2, 4, 1, 1)],
+)
+def test_a_service_leaves_a_core_of_each_worker_to_its_event_loop(
+    cores: int, workers: int, passes: int, in_a_service: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EMOTION_SVC_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr("emotion_svc.config.cores_granted", lambda there: there)
+    settings = load_settings(workers=workers)
+    assert settings.threads == passes
+    assert beside_event_loop(settings).threads == in_a_service
+
+
+def test_passes_that_were_set_are_those_of_a_service_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_SVC_THREADS", "3")
+    assert beside_event_loop(load_settings()).threads == 3

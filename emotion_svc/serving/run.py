@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 
-from emotion_svc.config import Settings
+from emotion_svc.config import Settings, beside_event_loop
 from emotion_svc.engines.factory import running
 from emotion_svc.routing.build import create_router
 from emotion_svc.serving.app import create_app
@@ -26,6 +26,7 @@ def serve(settings: Settings, on_listening: OnListening) -> None:
         SetupError: the engine cannot start, the address is taken, or a file that the settings name is wrong.
     """
     configure_logging(settings.log_level)
+    settings = beside_event_loop(settings)
     with bind(settings.host, settings.port) as sock:
         if settings.workers == 1:
             run(make_server(settings, sock, on_listening))
