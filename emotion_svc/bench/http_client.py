@@ -12,11 +12,15 @@ import httptools
 
 
 class Received(NamedTuple):
-    """An answer. `chunks` are the pieces of its body as they came, each with its time (`time.perf_counter`)."""
+    """An answer. `chunks` are the pieces of its body as they came, each with its time (`time.perf_counter`).
+
+    `took_s` is from when the request was handed to the system to the end of the answer.
+    """
 
     status: int
     headers: dict[bytes, bytes]
     chunks: list[tuple[float, bytes]]
+    took_s: float
 
     @property
     def body(self) -> bytes:
@@ -50,7 +54,9 @@ class Connection(asyncio.Protocol):
             f"{method} {path} HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
-        self._transport.write(head.encode() + body)
+        sent = head.encode() + body
+        self._sent_at = time.perf_counter()
+        self._transport.write(sent)
         return await self._answer
 
     def close(self) -> None:
@@ -89,4 +95,5 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hands the answer over."""
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Received(self._parser.get_status_code(), self._headers, self._chunks))
+            took_s = time.perf_counter() - self._sent_at
+            self._answer.set_result(Received(self._parser.get_status_code(), self._headers, self._chunks, took_s))

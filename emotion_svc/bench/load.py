@@ -13,7 +13,7 @@ class Reply(BaseModel):
     """What came back for one turn. Times in seconds since the turn was sent; None where they cannot be seen.
 
     `first_token_s` is known where an answer comes token by token, `infer_s` where the answer says how long the model
-    took.
+    took, `took_s` over HTTP: there the latency is without what the client does before and after.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -22,6 +22,7 @@ class Reply(BaseModel):
     first_token_s: float | None = None
     tokens: int | None = None
     infer_s: float | None = None
+    took_s: float | None = None
 
 
 class Sample(BaseModel):
@@ -61,7 +62,8 @@ async def press(asks: Sequence[Ask], turns: Sequence[Turn], *, first: int, secon
             asked = time.perf_counter()
             reply = await ask(turns[place])
             answered = time.perf_counter()
-            samples.append(Sample(place=place, latency_s=answered - asked, reply=reply))
+            latency_s = answered - asked if reply.took_s is None else reply.took_s
+            samples.append(Sample(place=place, latency_s=latency_s, reply=reply))
             if answered >= until:
                 return
 

@@ -24,7 +24,8 @@ def _native(connection: Connection) -> Ask:
     async def ask(turn: Turn) -> Reply:
         received = _good(await connection.request("POST", "/v1/classify", turn.model_dump_json().encode()))
         infer = _INFER.search(received.headers.get(b"server-timing", b""))
-        return Reply(text=received.body.decode(), infer_s=float(infer[1]) / 1e3 if infer else None)
+        infer_s = float(infer[1]) / 1e3 if infer else None
+        return Reply(text=received.body.decode(), infer_s=infer_s, took_s=received.took_s)
 
     return ask
 
@@ -45,7 +46,10 @@ def _completions(spec: Spec, connection: Connection) -> Ask:
         events = [line for line in received.body.splitlines() if line.startswith(b"data: {")]
         pieces = [json.loads(line.removeprefix(b"data: "))["choices"][0]["text"] for line in events]
         return Reply(
-            text="".join(pieces).strip(), first_token_s=received.chunks[0][0] - asked, tokens=sum(map(bool, pieces))
+            text="".join(pieces).strip(),
+            first_token_s=received.chunks[0][0] - asked,
+            tokens=sum(map(bool, pieces)),
+            took_s=received.took_s,
         )
 
     return ask

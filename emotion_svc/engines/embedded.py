@@ -44,8 +44,8 @@ _INPUTS: Final = ("ids", "read", "read_bias")
 """Of the graph; see `train/export.py`."""
 
 _MAX_BATCH: Final = 4
-"""Turns in one pass. More gain nothing (0.94 ms for one turn alone, 0.81 ms for each of 2, 0.70 of 4, 0.71 of 8, 0.75 of
-16; one thread of a shared Xeon), and a pass of 4 is short enough for a single turn to wait behind."""
+"""Turns in one pass. More gain nothing (0.94 ms for one turn alone, 0.81 ms for each of 2, 0.70 of 4, 0.71 of 8, 0.75
+of 16; one thread of a shared Xeon), and a pass of 4 is short enough for a single turn to wait behind."""
 
 
 class EmbeddedModel:

@@ -1,6 +1,7 @@
 """The client, against servers on real sockets."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -46,6 +47,22 @@ async def test_one_connection_serves_one_request_after_the_other() -> None:
     assert (first.status, first.body) == (200, b"POST /one HTTP/1.1|" + "đ".encode())
     assert second.body == b"GET /two HTTP/1.1|"
     assert first.headers[b"server-timing"] == b"infer;dur=1"
+
+
+async def test_an_answer_says_how_long_it_took_from_the_request_to_its_end() -> None:
+    more = asyncio.Event()
+
+    async def slow(request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\none")
+        await more.wait()
+        writer.write(b"two")
+
+    async with connected(slow) as connection:
+        asyncio.get_running_loop().call_later(0.01, more.set)
+        began = time.perf_counter()
+        received = await connection.request("GET", "/")
+        around_s = time.perf_counter() - began
+    assert received.chunks[-1][0] - received.chunks[0][0] <= received.took_s <= around_s
 
 
 async def test_each_piece_of_an_answer_has_its_own_time() -> None:

@@ -44,6 +44,17 @@ async def test_each_client_answers_a_turn_however_short_the_time_is() -> None:
     assert load.elapsed_s > 0
 
 
+async def test_where_the_wire_knows_how_long_an_answer_took_the_clients_own_work_is_not_counted() -> None:
+    async def ask(turn: Turn) -> Reply:
+        await asyncio.sleep(0.001)
+        return Reply(text=turn.response, took_s=0.0005 if turn.response == "1" else None)
+
+    load = await press([ask], TURNS, first=1, seconds=0.01)
+    first, second = load.samples[:2]
+    assert first.latency_s == 0.0005
+    assert second.latency_s >= 0.001
+
+
 async def test_a_failing_subject_ends_the_load() -> None:
     async def fail(turn: Turn) -> Reply:
         raise ConnectionError("gone")
