@@ -15,13 +15,8 @@ class Admission:
         self._max_turns, self._metrics = max_turns, metrics
         self._taken = 0
 
-    @contextmanager
-    def places(self, turns: int, *, expected_ms: float = 0.0, budget_ms: float = float("inf")) -> Iterator[None]:
-        """Holds places for so many turns, which are expected to take `expected_ms` of the `budget_ms` that they have.
-
-        Raises:
-            Overloaded: there are not so many free, or they would take too long; nothing was computed.
-        """
+    def check(self, turns: int, *, expected_ms: float, budget_ms: float) -> None:
+        """Raises `Overloaded` where so many turns would get no places now."""
         if self._taken + turns > self._max_turns:
             raise Overloaded(
                 f"{self._taken} turns are in work, and the limit is {self._max_turns}; come back later",
@@ -33,6 +28,15 @@ class Admission:
                 f"{budget_ms:.0f} ms; come back later",
                 _whole_seconds(expected_ms),
             )
+
+    @contextmanager
+    def places(self, turns: int, *, expected_ms: float = 0.0, budget_ms: float = float("inf")) -> Iterator[None]:
+        """Holds places for so many turns, which are expected to take `expected_ms` of the `budget_ms` that they have.
+
+        Raises:
+            Overloaded: there are not so many free, or they would take too long; nothing was computed.
+        """
+        self.check(turns, expected_ms=expected_ms, budget_ms=budget_ms)
         self._taken += turns
         self._metrics.took_places(turns)
         try:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -21,6 +21,7 @@ from emotion_svc.serving.border import Border
 from emotion_svc.serving.cache import VerdictCache
 from emotion_svc.serving.callers import CancelWhenGone
 from emotion_svc.serving.chat import chat_wire
+from emotion_svc.serving.crowd import Crowd
 from emotion_svc.serving.decisions import decisions_wire
 from emotion_svc.serving.documents import with_keys
 from emotion_svc.serving.gate import Gate
@@ -43,6 +44,9 @@ from emotion_svc.serving.wires import health_wires, native_wires
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+
+_SINGLE_TURN: Final = frozenset({"/v1/classify", "/v1/chat/completions", "/v1/decisions"})
 
 
 def create_app(
@@ -72,9 +76,10 @@ def create_app(
         metrics=metrics,
     )
     once = Once(VerdictCache(settings.cache_bytes, metrics.saw_eviction), metrics)
+    admission = Admission(settings.max_in_flight, metrics)
     readiness = Readiness(lambda: models.default.answers_canary(), metrics)
-    stopping = Stopping(on_begin=readiness.end)
-    service = Service(models, once, Admission(settings.max_in_flight, metrics), readiness, metrics)
+    stopping, patience = Stopping(on_begin=readiness.end), Patience()
+    service = Service(models, once, admission, readiness, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -93,7 +98,7 @@ def create_app(
         # FastAPI's own (0.165 and later) records queries and the texts of exceptions; ours is `traces`.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={
-            ServiceError: partial(_answer_service_error, Patience()),
+            ServiceError: partial(_answer_service_error, patience),
             HTTPException: _answer_http_error,
         },
     )
@@ -111,6 +116,9 @@ def create_app(
     # The last one is the outermost.
     app.add_middleware(CancelWhenGone)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.receive_timeout_s)
+    app.add_middleware(
+        Crowd, wires=_SINGLE_TURN, models=models, admission=admission, patience=patience, metrics=metrics
+    )
     app.add_middleware(Gate, keys=keys, settings=settings, metrics=metrics)
     if settings.cors_origins:
         app.add_middleware(

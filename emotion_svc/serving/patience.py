@@ -29,14 +29,17 @@ class Patience:
     @property
     def holds(self) -> bool:
         """Whether refusals are held back now."""
+        self._turn_to(int(self._clock()))
         return max(self._count, self._before) > _AT_ONCE_PER_S
 
     async def refuse(self) -> None:
         """One more refusal, which is sent when this returns."""
-        second = int(self._clock())
-        if second != self._second:
-            self._before = self._count if second == self._second + 1 else 0
-            self._second, self._count = second, 0
+        self._turn_to(int(self._clock()))
         self._count += 1
         if self.holds:
             await asyncio.sleep(_HOLD_S)
+
+    def _turn_to(self, second: int) -> None:
+        if second != self._second:
+            self._before = self._count if second == self._second + 1 else 0
+            self._second, self._count = second, 0

@@ -152,6 +152,11 @@ class Registry:
         return self._default
 
     @property
+    def has_one_only(self) -> bool:
+        """Whether every request is for the default model."""
+        return not self._further
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name that a request may carry, the default model's first. Raises `EngineUnavailable`."""
         return tuple(dict.fromkeys((self.default.model_name, *self._aliases, *self._by_name)))

@@ -47,3 +47,14 @@ async def test_so_does_a_pause() -> None:
     await asyncio.gather(*(patience.refuse() for _ in range(400)))
     clock.now += 2
     assert not await held(patience)
+
+
+async def test_what_was_held_back_long_ago_holds_nothing_now() -> None:
+    clock = Clock()
+    patience = Patience(clock)
+    await asyncio.gather(*(patience.refuse() for _ in range(400)))
+    assert patience.holds
+    clock.now += 1
+    assert patience.holds
+    clock.now += 1
+    assert not patience.holds
