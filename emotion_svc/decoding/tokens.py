@@ -7,7 +7,7 @@ them, so nothing in a field can become a mark, a label or a piece of the answer.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -101,13 +101,14 @@ class TurnTokenizer:
             raise ModelError(f"'{path}' does not exist; a model directory holds tokenizer.json") from error
         except Exception as error:  # tokenizers raises bare Exception for anything it cannot read
             raise ModelError(f"'{path}' is no tokenizer file: {error}") from error
-        cuts = tuple(part["type"] for part in (fields["pre_tokenizer"] or {}).get("pretokenizers", ()))
+        cuts = tuple(part["type"] for part in (fields.get("pre_tokenizer") or {}).get("pretokenizers", ()))
         if cuts != _CUTS:
             raise ModelError(
                 f"'{path}': expected a tokenizer that cuts by {', '.join(_CUTS)}, found {', '.join(cuts) or 'none'}; "
                 "take all files from one training run (python -m emotion_svc.train)"
             )
-        self._kept = lru_cache(_PIECES_KEPT)(self._ids_of_piece)
+        self._ids_of = partial(_ids_of, self.field_tokenizer)
+        self._kept = lru_cache(_PIECES_KEPT)(self._ids_of)
         self.system_ids: list[int] = self._own(prompt.system)
         self.wordbook, self.wording = Wordbook.load(path.parent), Wording.load(path.parent / WORDING_FILE)
         self._plan = [(piece.variable, self._own(piece.text)) for piece in prompt.pieces]
@@ -122,11 +123,8 @@ class TurnTokenizer:
         """
         ids: list[int] = []
         for piece in _PIECE.findall(text):
-            ids += self._kept(piece) if len(piece) <= _LONGEST_KEPT else self._ids_of_piece(piece)
+            ids += self._kept(piece) if len(piece) <= _LONGEST_KEPT else self._ids_of(piece)
         return ids
-
-    def _ids_of_piece(self, piece: str) -> list[int]:
-        return list(self.field_tokenizer.encode(piece, add_special_tokens=False).ids)
 
     def encode(self, turn: Turn) -> Encoded:
         """The turn's own tokens, in the order of the prompt's user text."""
@@ -172,6 +170,10 @@ class TurnTokenizer:
 
     def _own(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _ids_of(tokenizer: Tokenizer, piece: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(piece, add_special_tokens=False).ids)
 
 
 def cut(ids: list[int], limit: int) -> tuple[list[int], bool]:
