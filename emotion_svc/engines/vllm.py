@@ -3,9 +3,10 @@
 vLLM's scheduler, prefix cache and CUDA graphs do the work; its outlines backend holds every token inside the
 answer language. A turn is two requests of few tokens (see `decoding/spelling.py`), never a whole JSON: the
 first ends as soon as the family is certain, the second reads `learn_score` behind the chosen label, as the
-embedded engine does. Both share the prompt's keys and values through the prefix cache. With one request for
-the whole answer, six to eight steps instead of two to four are needed for a common tokenizer, and the value
-of `learn_score` would belong to the likeliest label instead of the chosen one.
+embedded engine does. Where the wording suggests a label, the second does not wait for the first; it is made
+anew where another label is chosen. Both share the prompt's keys and values through the prefix cache. With one
+request for the whole answer, six to eight steps instead of two to four are needed for a common tokenizer, and
+the value of `learn_score` would belong to the likeliest label instead of the chosen one.
 """
 
 import asyncio
@@ -139,6 +140,7 @@ class VllmEngine:
             learn_score = await known
         finally:
             if drafted:
+                drafted.add_done_callback(_forget)
                 drafted.cancel()
         return make_verdict(
             label,
@@ -171,6 +173,12 @@ class VllmEngine:
             return slot_posterior(slot, question.grammar, steps, said=question.said, temperature=temperature)
         except ValueError as error:
             raise EngineUnavailable(f"vLLM left the answer language: {error}") from error
+
+
+def _forget(drafted: asyncio.Task[Floats]) -> None:
+    """Looks at what came of a draft, or asyncio would log a failure that nobody waited for."""
+    if not drafted.cancelled():
+        drafted.exception()
 
 
 def _open_vllm(loaded: Checkpoint) -> Any:

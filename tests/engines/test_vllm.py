@@ -21,7 +21,7 @@ from emotion_svc.engines.vllm import VllmEngine
 from emotion_svc.errors import EngineUnavailable, ModelError
 from emotion_svc.modeldir import CALIBRATION_FILE, SHIPPED, WEIGHTS_FILE, digest_of
 from emotion_svc.schema import ALL_ANSWERS, Turn
-from emotion_svc.taxonomy import LABELS_OF
+from emotion_svc.taxonomy import FAMILIES, LABELS_OF
 from tests import hostile
 from tests.engines.marks import NEEDS_VLLM
 
@@ -69,6 +69,22 @@ async def test_the_shipped_model_answers_as_in_the_embedded_engine(
     for a, b in zip(in_vllm, in_onnx, strict=True):
         assert list(a.emotion_posterior.values()) == pytest.approx(list(b.emotion_posterior.values()), abs=0.01)
         assert a.learn_score_probability == pytest.approx(b.learn_score_probability, abs=0.01)
+
+
+async def test_a_label_that_the_wording_suggests_saves_no_request_and_decides_nothing(
+    shipped: VllmEngine, gold_turns: list[Turn]
+) -> None:
+    [expected] = await shipped.classify(gold_turns[:1])
+    prompt = shipped._ready.encode(gold_turns[0])
+    wrong = next(family for family in FAMILIES if family != expected.family)
+    requests = []
+    for likely in (expected.family, wrong, None):
+        before = next(shipped._numbers)
+        verdict = await shipped._classify_one(shipped._ready, gold_turns[0], prompt._replace(likely=likely), 0.0)
+        requests.append(next(shipped._numbers) - before - 1)
+        assert verdict.answer == expected.answer
+        assert verdict.learn_score_probability == pytest.approx(expected.learn_score_probability, abs=1e-3)
+    assert requests == [2, 3, 2]
 
 
 async def test_the_shipped_model_is_named_by_its_weights(shipped: VllmEngine) -> None:
