@@ -14,6 +14,9 @@ TURNS_PER_DEADLINE: Final = 8
 """A batch has one deadline's time for so many turns or a part of them: two passes of the embedded engine, which
 does more than that in 50 ms while it does nothing else."""
 
+_TO_SEND_MS, _TO_SEND_SHARE = 2.0, 0.04
+"""What it takes to send an answer once it is known, and the most of a request's time that is kept back for it."""
+
 _HEADER: Final = "X-Deadline-Ms"
 _MILLISECONDS: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -75,6 +78,11 @@ class Budget(NamedTuple):
     def left_ms(self) -> float:
         """What is left of it, at least 0."""
         return max(0.0, (self.ends_at - self.clock()) * 1e3)
+
+    @property
+    def to_answer_ms(self) -> float:
+        """What is left for engines to answer in, so that the answer is sent before the end."""
+        return max(0.0, self.left_ms - min(_TO_SEND_MS, _TO_SEND_SHARE * self.total_ms))
 
     def covers(self, other: "Budget") -> bool:
         """Whether a computation in this budget serves a request with the other: as thorough, and there in time."""

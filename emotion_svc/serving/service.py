@@ -85,7 +85,7 @@ class Service:
                 expected_ms = router.expected_ms(len(anew))
                 places = self._admission.places(len(anew), expected_ms=expected_ms, budget_ms=budget.left_ms)
                 with places, watching():
-                    return await router.classify(anew, budget_ms=budget.left_ms)
+                    return await router.classify(anew, budget_ms=budget.to_answer_ms)
 
             try:
                 by_key = await self._once.verdicts(dict(zip(keys, turns, strict=True)), budget, compute)

@@ -160,6 +160,8 @@ def test_a_budget_is_never_raised_by_the_caller_and_never_shrinks_with_more_turn
     assert asked.total_ms == (own.total_ms if asked_ms is None else min(own.total_ms, asked_ms))
     assert asked.total_ms <= budget(asked_ms, turns + more).total_ms
     assert asked.left_ms == pytest.approx(asked.total_ms, abs=1e-3)
+    kept_back = asked.left_ms - asked.to_answer_ms
+    assert kept_back == pytest.approx(min(2.0, 0.04 * asked.total_ms), abs=1e-3), "the answer is sent in that time"
     assert asked.covers(asked)
 
 
