@@ -1,4 +1,4 @@
-"""Where very many are refused anyway, a turn is refused before it is read, at half the cost.
+"""Where very many are refused anyway, a turn is refused before it is read, which costs less.
 
 A refusal costs some 0.7 ms of a core, most of it for what is thrown away: the body, the checks, the way to the engine.
 Asked for twice what it can do, a service on two cores spends more on refusals than on answers. So while refusals are
