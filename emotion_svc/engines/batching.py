@@ -125,22 +125,27 @@ class Batcher:
             EngineUnavailable: the batcher is closed.
             Overloaded: a single turn has waited so long that it would be answered too late.
         """
-        if self._closed:
-            raise EngineUnavailable("the embedded engine is closed")
         if not turns:
             return []
-        if len(turns) == 1 and _characters(turns[0]) <= _BRIEF and await self._is_alone():
-            return self._here(turns)
+        is_alone = len(turns) == 1 and _characters(turns[0]) <= _BRIEF and await self._is_alone()
+        if self._closed:
+            raise EngineUnavailable("the embedded engine is closed")
+        if is_alone:
+            return self._here(turns, within_s)
         call = _Call(turns, within_s)
         (self._single if len(turns) == 1 else self._long).append(call)
         self._runners = {runner for runner in self._runners if not runner.done()}
         for _ in range(min(self._max_passes - len(self._runners), -(-len(turns) // self._max_turns))):
             self._runners.add(asyncio.create_task(self._run()))
         verdicts = await call.result
-        # A time that is shorter than a pass is missed on an idle machine, too, and says nothing about this one.
-        if within_s is not None and len(turns) == 1 and within_s > self._pass_s:
-            self._share.saw((time.perf_counter() - call.since) / within_s)
+        if len(turns) == 1:
+            self._saw(time.perf_counter() - call.since, within_s)
         return verdicts
+
+    def _saw(self, took_s: float, within_s: float | None) -> None:
+        """A single turn was answered. A time that is shorter than a pass is missed on an idle machine, too."""
+        if within_s is not None and within_s > self._pass_s:
+            self._share.saw(took_s / within_s)
 
     async def _is_alone(self) -> bool:
         self._arriving += 1
@@ -157,10 +162,12 @@ class Batcher:
     def _is_idle(self) -> bool:
         return not (self._passes or self._single or self._long)
 
-    def _here(self, turns: Sequence[Turn]) -> list[Verdict]:
+    def _here(self, turns: Sequence[Turn], within_s: float | None) -> list[Verdict]:
         started = time.perf_counter()
         verdicts = self._compute(turns)
-        self._pace.saw(len(turns), (time.perf_counter() - started) * 1e3)
+        took_s = time.perf_counter() - started
+        self._pace.saw(len(turns), took_s * 1e3)
+        self._saw(took_s, within_s)
         return verdicts
 
     def expected_ms(self, turns: int) -> float:

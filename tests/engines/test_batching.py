@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from emotion_svc.decoding.choice import make_verdict
 from emotion_svc.decoding.posterior import Posteriors
 from emotion_svc.engines.batching import Batcher, Share
-from emotion_svc.errors import Overloaded
+from emotion_svc.errors import EngineUnavailable, Overloaded
 from emotion_svc.schema import Turn, Verdict
 from emotion_svc.taxonomy import LABELS
 
@@ -108,6 +108,23 @@ async def test_a_turn_that_failed_alone_is_told_and_the_next_is_computed(batcher
         await batcher.classify(turns("a"))
     steps.error = None
     assert len(await batcher.classify(turns("b"))) == 1
+
+
+async def test_who_comes_while_it_closes_is_told(steps: Steps) -> None:
+    batcher = Batcher(steps, PASS)
+    coming = await ask(batcher, "coming")
+    await batcher.close()
+    with pytest.raises(EngineUnavailable, match="closed"):
+        await coming
+    assert steps.passes == []
+
+
+async def test_answers_in_time_of_turns_that_come_alone_give_time_back(batcher: Batcher, steps: Steps) -> None:
+    steps.go.release(2)
+    await batcher.classify(turns("warm"))
+    batcher._share.now = 0.5
+    await batcher.classify(turns("alone"), within_s=60)
+    assert batcher._share.now > 0.5
 
 
 async def test_a_caller_who_goes_before_its_turn_is_begun_leaves_nothing_behind(batcher: Batcher, steps: Steps) -> None:
